@@ -1,0 +1,136 @@
+"""What a worker needs to know, as frozen data without a file or an environment behind it.
+
+`config.load` reads YAML and environment, checks everything, and compiles it into a
+`Snapshot`; the supervisor sends that to each worker as MessagePack. A worker never
+imports pydantic or YAML, and never sees where a secret came from.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class TlsSnapshot(msgspec.Struct, frozen=True):
+    """Paths of the PEM files of the data listener."""
+
+    certificate: str
+    key: str
+
+
+class EdgeSnapshot(msgspec.Struct, frozen=True):
+    """Caps and timers of the data listener (defaults are the documented ones)."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    tls: TlsSnapshot | None = None
+    max_header_bytes: int = 32 * 1024
+    max_headers: int = 100
+    max_target_bytes: int = 8 * 1024
+    max_body_bytes: int = 32 * 1024 * 1024
+    max_body_before_auth_bytes: int = 64 * 1024
+    header_timeout_s: float = 15.0
+    keep_alive_s: float = 75.0
+    body_min_bytes_per_s: int = 1024
+    body_grace_s: float = 10.0
+    max_connections: int = 10_000
+    trusted_proxies: tuple[str, ...] = ()
+    drain_s: float = 600.0
+
+
+class ProviderSnapshot(msgspec.Struct, frozen=True):
+    """One configured provider: a row of `providers/` plus the user's settings.
+
+    `credential` is the secret itself and is sent only to `base_url`'s origin.
+    """
+
+    name: str
+    kind: str
+    base_url: str
+    credential: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    connect_s: float = 5.0
+    first_byte_s: float = 300.0
+    idle_s: float = 120.0
+    max_connections: int = 1_000
+    verify_tls: bool = True
+    proxy: str | None = None
+
+
+class TargetSnapshot(msgspec.Struct, frozen=True):
+    """One place a model name can be answered: provider name and the model's name there."""
+
+    provider: str
+    model: str
+    weight: int = 1
+
+
+class ModelSnapshot(msgspec.Struct, frozen=True):
+    """A model name that clients use. `fallbacks` are other model names, tried in order."""
+
+    name: str
+    targets: tuple[TargetSnapshot, ...]
+    fallbacks: tuple[str, ...] = ()
+    retries: int = 2
+    total_s: float = 600.0
+
+
+class LimitSnapshot(msgspec.Struct, frozen=True):
+    """One limit: `amount` of `unit` per `window_ns` and subject, with a burst.
+
+    unit: `requests` | `concurrency` (`tokens`, `usd` … follow). per: `key` | `ip` | `global` |
+    `model`. mode: `enforce` | `shadow`. on_store_failure: `local` | `closed` | `open`.
+    """
+
+    name: str
+    per: str
+    unit: str
+    amount: int
+    window_ns: int
+    burst: int
+    mode: str = "enforce"
+    on_store_failure: str = "local"
+
+
+class KeySnapshot(msgspec.Struct, frozen=True):
+    """One API key as its keyed digest. `models` None means all; `limits` are limit names."""
+
+    id: str
+    name: str
+    digest: bytes
+    limits: tuple[str, ...] = ()
+    models: tuple[str, ...] | None = None
+    team: str | None = None
+    expires_at_ms: int | None = None
+
+
+class MetricsSnapshot(msgspec.Struct, frozen=True):
+    """Who may read the page, and the caps on its series."""
+
+    access: str = "open"
+    token: str | None = None
+    max_series_per_family: int = 2_000
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """One whole configuration generation."""
+
+    generation: int
+    edge: EdgeSnapshot
+    providers: tuple[ProviderSnapshot, ...]
+    models: tuple[ModelSnapshot, ...]
+    limits: tuple[LimitSnapshot, ...]
+    default_limits: tuple[str, ...]
+    metrics: MetricsSnapshot
+    pepper: bytes
+    data_dir: str
+    log_level: str = "info"
+
+
+def encode_snapshot(snapshot: Snapshot) -> bytes:
+    """Pack for the way from supervisor to worker (MessagePack)."""
+    return msgspec.msgpack.encode(snapshot)
+
+
+def decode_snapshot(data: bytes) -> Snapshot:
+    """Unpack; raises `msgspec.ValidationError` when *data* is not a snapshot."""
+    return msgspec.msgpack.decode(data, type=Snapshot)
