@@ -1,0 +1,1 @@
+"""Wire formats: bytes and events in, bytes and events out. No socket, no clock."""

@@ -1,0 +1,122 @@
+"""Errors and limit headers in the shape that OpenAI's SDKs read.
+
+    {"error": {"message": "…", "type": "rate_limit_error", "param": null, "code": "…"}}
+
+The SDK shows `error.message` to its user, decides by status, and honours `retry-after-ms`,
+`retry-after` and `x-should-retry` (openai package 3.x, `_base_client.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from tidegate.errors import GatewayError
+
+_encode = msgspec.json.Encoder().encode
+
+
+class _RuleView(Protocol):
+    amount: int
+    policy_item: bytes
+    name_item: bytes
+
+
+class LimitStateView(Protocol):
+    """What is left of one limit after this request (`limits` is above, so only its shape)."""
+
+    rule: _RuleView
+    remaining: int
+    reset_ns: int
+
+
+def error_body(error: GatewayError) -> bytes:
+    """Render *error* as the body of an answer."""
+    return _encode(
+        {
+            "error": {
+                "message": error.message,
+                "type": error.kind,
+                "param": error.param,
+                "code": error.code,
+            }
+        }
+    )
+
+
+def error_event(error: GatewayError) -> bytes:
+    """Render *error* as the last event of a stream that was cut."""
+    return b"data: " + error_body(error) + b"\n\n"
+
+
+def retry_headers(error: GatewayError) -> bytes:
+    """Render `retry-after` (whole seconds, rounded up), `retry-after-ms`, `x-should-retry`."""
+    lines = b""
+    if error.retry_after_s is not None:
+        wait_s = max(0.0, error.retry_after_s)
+        lines = b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (
+            math.ceil(wait_s),
+            math.ceil(wait_s * 1000),
+        )
+    if error.should_retry is not None:
+        lines += b"x-should-retry: true\r\n" if error.should_retry else b"x-should-retry: false\r\n"
+    return lines
+
+
+def limit_headers(states: Sequence[LimitStateView]) -> bytes:
+    """Render the `x-ratelimit-*` lines of the binding limit and the IETF pair for all.
+
+    The binding limit is the one with the least left. Empty when no limit applied.
+    """
+    if not states:
+        return b""
+    if len(states) == 1:
+        state = states[0]
+        return _vendor_lines(state) + (
+            b"ratelimit-policy: %b\r\nratelimit: %b;r=%d;t=%d\r\n"
+            % (
+                state.rule.policy_item,
+                state.rule.name_item,
+                state.remaining,
+                -(-state.reset_ns // 1_000_000_000),
+            )
+        )
+    binding = min(states, key=lambda state: state.remaining)
+    policies = b", ".join([state.rule.policy_item for state in states])
+    current = b", ".join(
+        [
+            b"%b;r=%d;t=%d"
+            % (state.rule.name_item, state.remaining, -(-state.reset_ns // 1_000_000_000))
+            for state in states
+        ]
+    )
+    return _vendor_lines(binding) + b"ratelimit-policy: %b\r\nratelimit: %b\r\n" % (
+        policies,
+        current,
+    )
+
+
+def _vendor_lines(state: LimitStateView) -> bytes:
+    return (
+        b"x-ratelimit-limit-requests: %d\r\nx-ratelimit-remaining-requests: %d\r\n"
+        b"x-ratelimit-reset-requests: %b\r\n"
+        % (state.rule.amount, state.remaining, go_duration(state.reset_ns))
+    )
+
+
+def go_duration(duration_ns: int) -> bytes:
+    """Write a duration as OpenAI does (Go's way): `12ms`, `1s`, `6m0s`, `1h0m0s`."""
+    ms = -(-duration_ns // 1_000_000)
+    if ms < 1000:
+        return b"%dms" % ms
+    seconds, ms = divmod(ms, 1000)
+    fraction = b"" if ms == 0 else b".%03d" % ms
+    if seconds < 60:
+        return b"%d%bs" % (seconds, fraction)
+    minutes, seconds = divmod(seconds, 60)
+    if minutes < 60:
+        return b"%dm%d%bs" % (minutes, seconds, fraction)
+    return b"%dh%dm%d%bs" % (*divmod(minutes, 60), seconds, fraction)

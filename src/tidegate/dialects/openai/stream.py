@@ -1,0 +1,165 @@
+"""Relay of a completions event stream to a client of the same dialect.
+
+Bytes go through as they came, event by whole event. The scanner looks for a few byte
+patterns only; an event is decoded when one of them says that it may matter. Inside a
+JSON string every quote is escaped, so a pattern such as `"usage":{` can only be structure.
+
+    data: {"id":…,"object":"chat.completion.chunk","choices":[{"delta":{"content":"Hi"}}]}
+    data: {…,"choices":[],"usage":{…}}          only when asked for
+    data: [DONE]
+
+Source: Chat Completions streaming, types `ChatCompletionChunk` of the openai package, 3.x.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from tidegate.dialects.openai.usage import usage_of_json
+from tidegate.dialects.sse import event_data, event_name, last_boundary, split_events
+from tidegate.dialects.unreadable import UNREADABLE
+from tidegate.dialects.usage import Usage
+
+DONE = b"data: [DONE]\n\n"
+KEEP_ALIVE = b": keep-alive\n\n"
+_NULL_USAGE_END = b',"usage":null}\n'
+
+
+class _Choice(msgspec.Struct):
+    finish_reason: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    usage: msgspec.Raw = msgspec.Raw(b"null")
+    error: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_decode_chunk = msgspec.json.Decoder(_Chunk).decode
+
+
+class StreamTooLarge(Exception):
+    """One event is larger than the cap; the stream cannot be relayed."""
+
+
+class CompletionStream:
+    """Scanner of one upstream stream.
+
+    Attributes:
+        usage: The provider's usage, once seen.
+        finished: The upstream said why it finished, or sent `[DONE]`.
+        done: `[DONE]` was seen; nothing after it is forwarded. It is not forwarded either: the
+            caller writes `DONE` itself once everything is settled, so that a client that has
+            seen it finds its request on the metrics page.
+        error: The `error` object (JSON) of an error event, which is then the last event.
+        started: At least one event that carries content was seen.
+    """
+
+    __slots__ = (
+        "_held",
+        "_hide_usage",
+        "_max_event_bytes",
+        "done",
+        "error",
+        "finished",
+        "started",
+        "usage",
+    )
+
+    def __init__(self, *, hide_usage: bool, max_event_bytes: int = 64 * 1024 * 1024) -> None:
+        self._held = b""
+        self._hide_usage = hide_usage
+        self._max_event_bytes = max_event_bytes
+        self.usage: Usage | None = None
+        self.finished = False
+        self.done = False
+        self.error: bytes | None = None
+        self.started = False
+
+    def feed(self, data: bytes) -> bytes:
+        """Take what was read from the upstream; return what the client may have of it now.
+
+        Only whole events are returned, so that a cut never leaves half an event in front of
+        our error event. Raises `StreamTooLarge` when an unfinished event passes the cap.
+        """
+        if self.done or self.error is not None:
+            return b""
+        if self._held:
+            data = self._held + data
+            self._held = b""
+        if not data.endswith(b"\n\n"):
+            cut = last_boundary(data)
+            self._held = data[cut:]
+            if len(self._held) > self._max_event_bytes:
+                raise StreamTooLarge
+            if cut == 0:
+                return b""
+            data = data[:cut]
+        # The first events are always looked into: spelling varies, and an error may be first.
+        if not self.started or self._matters(data):
+            return self._look_into(data)
+        if self._hide_usage and _NULL_USAGE_END in data:
+            return data.replace(_NULL_USAGE_END, b"}\n")
+        return data
+
+    def end(self) -> bytes:
+        """Take the end of the upstream's body; return what the client may still have.
+
+        A last event without its blank line is given one. The caller decides by `finished`
+        and `error` whether the stream was whole.
+        """
+        if self._held.strip(b"\r\n"):
+            return self.feed(b"\n\n")
+        return b""
+
+    def _matters(self, data: bytes) -> bool:
+        return (
+            b'"finish_reason":"' in data
+            or b"[DONE]" in data
+            or b'"usage":{' in data
+            or b'"usage": {' in data
+            or b'"finish_reason": "' in data
+            or b'"error"' in data
+        )
+
+    def _look_into(self, data: bytes) -> bytes:
+        kept = []
+        for event in split_events(data):
+            if self._take(event):
+                kept.append(event)
+            if self.done or self.error is not None:
+                break
+        out = b"".join(kept)
+        if self._hide_usage and _NULL_USAGE_END in out:
+            out = out.replace(_NULL_USAGE_END, b"}\n")
+        return out
+
+    def _take(self, event: bytes) -> bool:
+        """Learn from one event; return whether the client is to have it."""
+        payload = event_data(event)
+        if payload is None:
+            return True
+        if payload.strip() == b"[DONE]":
+            self.done = self.finished = True
+            return False
+        try:
+            chunk = _decode_chunk(payload)
+        except UNREADABLE:
+            # Not ours to judge: the client gets what the upstream sent.
+            self.started = True
+            return True
+        error = bytes(chunk.error)
+        if error != b"null" or event_name(event) == b"error":
+            self.error = error if error != b"null" else payload
+            return True
+        self.started = True
+        usage = bytes(chunk.usage)
+        if usage != b"null":
+            self.usage = usage_of_json(usage) or self.usage
+        if not chunk.choices:
+            # The usage event has no choices. Azure's first event has none either, but no usage.
+            return not (self._hide_usage and usage != b"null")
+        for choice in chunk.choices:
+            if bytes(choice.finish_reason) != b"null":
+                self.finished = True
+        return True

@@ -1,0 +1,71 @@
+r"""Server-sent events at the byte level: where one event ends and the next begins.
+
+Only CR, LF and CRLF end a line (HTML standard, section 9.2.6). Python's `splitlines`
+also splits at U+2028, U+0085 and others, which are legal inside JSON strings; it would
+lose the final usage event, so it is never used here.
+
+    data: {"choices":[…]}\n
+    \n
+"""
+
+from __future__ import annotations
+
+import re
+
+# A blank line: the end of a line followed at once by another end of line.
+_BOUNDARY = re.compile(rb"(?:\r\n|\n|\r)(?:\r\n|\n|\r)")
+# Where the last boundary can start; a regex has no right-to-left search.
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+
+
+def last_boundary(data: bytes) -> int:
+    r"""Return the offset just behind the last whole event in *data*, 0 if there is none.
+
+    A trailing `\r` is never taken for a finished line end, since a `\n` may follow.
+    """
+    end = len(data)
+    position = data.rfind(b"\n\n")
+    best = position + 2 if position >= 0 else 0
+    if b"\r" in data:
+        for match in _BOUNDARY.finditer(data, max(0, best - 2)):
+            stop = match.end()
+            if stop < end or data[stop - 1] == 0x0A:
+                best = max(best, stop)
+            elif data[match.start() : stop] == b"\r\r":
+                # "\r\r" at the very end: the second CR may be half of a CRLF, but the
+                # event is over either way; the LF would only add an empty line.
+                best = max(best, stop)
+    return best
+
+
+def split_events(block: bytes) -> list[bytes]:
+    """Split whole events (as cut by `last_boundary`) and keep each one's closing blank line."""
+    events = []
+    start = 0
+    for match in _BOUNDARY.finditer(block):
+        events.append(block[start : match.end()])
+        start = match.end()
+    if start < len(block):
+        events.append(block[start:])
+    return events
+
+
+def event_data(event: bytes) -> bytes | None:
+    """Return an event's `data` lines joined by LF, or None when it has none (a comment)."""
+    found: list[bytes] = []
+    for line in _LINE_END.split(event):
+        if line.startswith(b"data:"):
+            value = line[5:]
+            found.append(value[1:] if value.startswith(b" ") else value)
+        elif line == b"data":
+            found.append(b"")
+    return b"\n".join(found) if found else None
+
+
+def event_name(event: bytes) -> bytes:
+    """Return the value of the event's last `event:` line, `b""` when there is none."""
+    name = b""
+    for line in _LINE_END.split(event):
+        if line.startswith(b"event:"):
+            name = line[6:].strip(b" ")
+    return name

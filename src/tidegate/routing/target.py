@@ -1,0 +1,77 @@
+"""A target: one provider's name of a model, ready to be sent requests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from tidegate.upstream.answer import UpstreamClient
+
+
+class Target:
+    """One deployment.
+
+    Attributes:
+        provider: Configured provider name; a metric label.
+        model: The model's name there, as sent.
+        label: The model's name as a metric label: configured text, never a client's.
+        raw_model: `model` as JSON.
+        weight: Share of the traffic among the targets of one model name.
+        client: Where requests are sent.
+        stream_usage: Whether `stream_options.include_usage` may be asked of it.
+        meters: The pipeline's metric series of this target.
+        note: Response header lines that name it.
+    """
+
+    __slots__ = (
+        "_base_path",
+        "_heads",
+        "_origin_lines",
+        "client",
+        "label",
+        "meters",
+        "model",
+        "note",
+        "provider",
+        "raw_model",
+        "stream_usage",
+        "weight",
+    )
+
+    def __init__(
+        self,
+        *,
+        provider: str,
+        model: str,
+        label: str,
+        weight: int,
+        client: UpstreamClient,
+        base_path: bytes,
+        origin_lines: bytes,
+        stream_usage: bool,
+    ) -> None:
+        self.provider = provider
+        self.model = model
+        self.label = label
+        self.raw_model = msgspec.Raw(msgspec.json.encode(model))
+        self.weight = weight
+        self.client = client
+        self.stream_usage = stream_usage
+        self.meters: Any = None
+        self.note = b"x-tidegate-provider: " + provider.encode("ascii", "replace") + b"\r\n"
+        self._base_path = base_path
+        self._origin_lines = origin_lines
+        self._heads: dict[bytes, bytes] = {}
+
+    def head(self, path: bytes) -> bytes:
+        """Return the request line and fixed headers of a POST to *path* below the base URL.
+
+        They hold the provider's credential, and end before the client's own headers.
+        """
+        head = self._heads.get(path)
+        if head is None:
+            head = self._heads[path] = (
+                b"POST " + self._base_path + path + b" HTTP/1.1\r\n" + self._origin_lines
+            )
+        return head
