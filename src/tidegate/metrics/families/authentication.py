@@ -1,0 +1,17 @@
+"""Requests without a valid key."""
+
+from __future__ import annotations
+
+from tidegate.metrics.family import Family
+
+AUTH_FAILURES = Family(
+    "tidegate_auth_failures_total",
+    "counter",
+    "Requests answered 401, by what was wrong with their key (metrics: with the page's token).",
+    labels=("reason",),
+    values={
+        "reason": frozenset(
+            {"missing", "malformed", "unknown", "expired", "revoked", "throttled", "metrics"}
+        ),
+    },
+)

@@ -1,0 +1,29 @@
+"""Tokens and money."""
+
+from __future__ import annotations
+
+from tidegate.metrics.family import Family
+
+TOKENS = Family(
+    "tidegate_tokens_total",
+    "counter",
+    "Tokens by type; cached_input and cache_write are parts of input, reasoning of output.",
+    labels=("provider", "model", "type"),
+    values={
+        "type": frozenset({"input", "output", "cached_input", "cache_write", "reasoning"}),
+    },
+)
+COST = Family(
+    "tidegate_cost_usd_total",
+    "counter",
+    "Cost of settled attempts at the prices in force, in US dollars.",
+    labels=("provider", "model"),
+)
+USAGE_SOURCE = Family(
+    "tidegate_usage_source_total",
+    "counter",
+    "Where the token counts of an attempt come from: the provider, our estimate, a cut stream's "
+    "part, or nowhere.",
+    labels=("source",),
+    values={"source": frozenset({"provider", "estimated", "partial", "none"})},
+)
