@@ -12,28 +12,24 @@ from __future__ import annotations
 
 import re
 
-# A blank line: the end of a line followed at once by another end of line.
-_BOUNDARY = re.compile(rb"(?:\r\n|\n|\r)(?:\r\n|\n|\r)")
-# Where the last boundary can start; a regex has no right-to-left search.
+# A blank line: the end of a line followed at once by another end of line. A CR with its LF
+# is one end, never two.
+_BOUNDARY = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?!\n))")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
 def last_boundary(data: bytes) -> int:
-    r"""Return the offset just behind the last whole event in *data*, 0 if there is none.
+    """Return the offset just behind the last whole event in *data*, 0 if there is none.
 
-    A trailing `\r` is never taken for a finished line end, since a `\n` may follow.
+    A CR at the very end may be half of a CRLF, and is waited for, unless two CRs say that
+    this stream ends its lines with them.
     """
-    end = len(data)
     position = data.rfind(b"\n\n")
     best = position + 2 if position >= 0 else 0
     if b"\r" in data:
         for match in _BOUNDARY.finditer(data, max(0, best - 2)):
             stop = match.end()
-            if stop < end or data[stop - 1] == 0x0A:
-                best = max(best, stop)
-            elif data[match.start() : stop] == b"\r\r":
-                # "\r\r" at the very end: the second CR may be half of a CRLF, but the
-                # event is over either way; the LF would only add an empty line.
+            if stop < len(data) or not data.endswith(b"\r") or data.endswith(b"\r\r"):
                 best = max(best, stop)
     return best
 

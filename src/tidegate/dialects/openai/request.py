@@ -98,8 +98,7 @@ class ModelRequest:
         return (
             body.count(b'"model"') != 1
             or body.count(b'"stream"') > 1
-            or b"\\u006" in body
-            or b"\\u007" in body
+            or (b"\\u00" in body and (b"\\u006" in body or b"\\u007" in body))
         )
 
     def _options_with_usage(self) -> msgspec.Raw:

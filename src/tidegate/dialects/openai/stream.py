@@ -59,6 +59,7 @@ class CompletionStream:
         "_held",
         "_hide_usage",
         "_max_event_bytes",
+        "_signs",
         "done",
         "error",
         "finished",
@@ -70,6 +71,7 @@ class CompletionStream:
         self._held = b""
         self._hide_usage = hide_usage
         self._max_event_bytes = max_event_bytes
+        self._signs: tuple[bytes, bytes] | None = None
         self.usage: Usage | None = None
         self.finished = False
         self.done = False
@@ -113,14 +115,22 @@ class CompletionStream:
         return b""
 
     def _matters(self, data: bytes) -> bool:
+        """Whether an event of *data* may be more than a piece of content."""
+        signs = self._signs
         return (
-            b'"finish_reason":"' in data
+            signs is None
             or b"[DONE]" in data
-            or b'"usage":{' in data
-            or b'"usage": {' in data
-            or b'"finish_reason": "' in data
             or b'"error"' in data
+            or signs[0] in data
+            or signs[1] in data
         )
+
+    def _learn_spelling(self, event: bytes) -> None:
+        """Note how this upstream writes JSON; one that does it otherwise is always decoded."""
+        if b'"choices":[' in event:
+            self._signs = (b'"finish_reason":"', b'"usage":{')
+        elif b'"choices": [' in event:
+            self._signs = (b'"finish_reason": "', b'"usage": {')
 
     def _look_into(self, data: bytes) -> bytes:
         kept = []
@@ -152,7 +162,9 @@ class CompletionStream:
         if error != b"null" or event_name(event) == b"error":
             self.error = error if error != b"null" else payload
             return True
-        self.started = True
+        if not self.started:
+            self.started = True
+            self._learn_spelling(event)
         usage = bytes(chunk.usage)
         if usage != b"null":
             self.usage = usage_of_json(usage) or self.usage
