@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import GetCoreSchemaHandler, ValidationInfo
 from pydantic_core import CoreSchema, core_schema
+from typing_extensions import override
 
 _MAX_FILE_BYTES = 64 * 1024
 
@@ -32,12 +33,15 @@ class Secret:
         """Return the text itself. Only for where it is sent or digested."""
         return self._text
 
+    @override
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Secret) and self._text == other._text
 
+    @override
     def __hash__(self) -> int:
         return hash(self._text)
 
+    @override
     def __repr__(self) -> str:
         return "***"
 
@@ -69,6 +73,7 @@ class Text(Secret):
     __slots__ = ()
 
     @classmethod
+    @override
     def __get_pydantic_core_schema__(
         cls, source_type: Any, handler: GetCoreSchemaHandler
     ) -> CoreSchema:

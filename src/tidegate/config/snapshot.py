@@ -40,7 +40,10 @@ class EdgeSnapshot(msgspec.Struct, frozen=True):
 class ProviderSnapshot(msgspec.Struct, frozen=True):
     """One configured provider: a row of `providers/` plus the user's settings.
 
-    `credential` is the secret itself and is sent only to `base_url`'s origin.
+    `credential` is the secret itself and is sent only to `base_url`'s origin, in the way
+    that `auth` tells: `bearer`, `header:NAME` or `none`. `base_url` has no trailing slash, and
+    is empty for a built-in provider. `open`: clients may ask for any of its models as
+    `<provider>/<model>`.
     """
 
     name: str
@@ -54,6 +57,9 @@ class ProviderSnapshot(msgspec.Struct, frozen=True):
     max_connections: int = 1_000
     verify_tls: bool = True
     proxy: str | None = None
+    auth: str = "bearer"
+    stream_usage: bool = True
+    open: bool = True
 
 
 class TargetSnapshot(msgspec.Struct, frozen=True):
@@ -112,7 +118,7 @@ class MetricsSnapshot(msgspec.Struct, frozen=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """One whole configuration generation."""
+    """One whole configuration generation. `open_*` hold for `<provider>/<model>` names."""
 
     generation: int
     edge: EdgeSnapshot
@@ -124,6 +130,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     pepper: bytes
     data_dir: str
     log_level: str = "info"
+    open_retries: int = 2
+    open_total_s: float = 600.0
 
 
 def encode_snapshot(snapshot: Snapshot) -> bytes:

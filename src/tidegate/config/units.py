@@ -6,6 +6,8 @@ import re
 from decimal import Decimal
 from functools import total_ordering
 
+from typing_extensions import override
+
 _NS = {
     "ns": 1,
     "us": 1_000,
@@ -54,18 +56,22 @@ class Duration:
         """The same in seconds."""
         return self.ns / 1e9
 
+    @override
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Duration) and self.ns == other.ns
 
     def __lt__(self, other: Duration) -> bool:
         return self.ns < other.ns
 
+    @override
     def __hash__(self) -> int:
         return hash(self.ns)
 
+    @override
     def __repr__(self) -> str:
         return f"Duration({self.ns})"
 
+    @override
     def __str__(self) -> str:
         """Shortest form that `parse_duration` reads back to the same value."""
         if self.ns == 0:
@@ -91,10 +97,7 @@ def parse_duration(value: object) -> Duration:
             raise ValueError("must be between 0 and 400 days")
         return Duration(round(Decimal(str(value)) * _NS["s"]))
     text = value.strip()
-    if _NUMBER.fullmatch(text):
-        total = Decimal(text) * _NS["s"]
-    else:
-        total = _sum_parts(text)
+    total = Decimal(text) * _NS["s"] if _NUMBER.fullmatch(text) else _sum_parts(text)
     if total > MAX_DURATION_NS:
         raise ValueError("must be between 0 and 400 days")
     return Duration(round(total))

@@ -1,0 +1,145 @@
+"""From checked settings to the frozen data that workers get."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tidegate.config.digest import key_digest
+from tidegate.config.provider_kind import Kinds
+from tidegate.config.settings import ProviderSettings, ServerSettings, Settings
+from tidegate.config.snapshot import (
+    EdgeSnapshot,
+    KeySnapshot,
+    LimitSnapshot,
+    MetricsSnapshot,
+    ModelSnapshot,
+    ProviderSnapshot,
+    Snapshot,
+    TargetSnapshot,
+    TlsSnapshot,
+)
+
+
+def compile_snapshot(
+    settings: Settings, *, kinds: Kinds, generation: int, pepper: bytes, data_dir: Path
+) -> Snapshot:
+    """Return one configuration generation; *settings* must come from `load_settings`.
+
+    Args:
+        settings: Checked settings.
+        kinds: The provider table that they were checked against.
+        generation: Number of this configuration, growing with each reload.
+        pepper: What key digests are made with.
+        data_dir: The folder in use (a running gateway keeps it over reloads).
+    """
+    return Snapshot(
+        generation=generation,
+        edge=_edge(settings.server),
+        providers=tuple(
+            _provider(name, provider, kinds) for name, provider in settings.providers.items()
+        ),
+        models=_models(settings),
+        limits=_limits(settings),
+        default_limits=settings.default_limits,
+        metrics=MetricsSnapshot(
+            access=settings.metrics.access,
+            token=settings.metrics.token.reveal() if settings.metrics.token else None,
+            max_series_per_family=settings.metrics.max_series_per_family,
+        ),
+        pepper=pepper,
+        data_dir=str(data_dir),
+        log_level=settings.logging.level,
+        open_retries=settings.routing.retries,
+        open_total_s=settings.routing.timeout.seconds,
+    )
+
+
+def config_keys(settings: Settings, pepper: bytes) -> tuple[KeySnapshot, ...]:
+    """Return the keys that the configuration names, as digests; ids are `cfg_<name>`."""
+    return tuple(
+        KeySnapshot(
+            id=f"cfg_{name}",
+            name=name,
+            digest=key_digest(pepper, key.secret.reveal()),
+            limits=key.limits,
+            models=key.models,
+            team=key.team,
+            expires_at_ms=round(key.expires_at.timestamp() * 1000) if key.expires_at else None,
+        )
+        for name, key in settings.keys.items()
+    )
+
+
+def _edge(server: ServerSettings) -> EdgeSnapshot:
+    tls = server.tls
+    return EdgeSnapshot(
+        host=server.host,
+        port=server.port,
+        tls=TlsSnapshot(str(tls.certificate), str(tls.key)) if tls else None,
+        max_header_bytes=server.max_header_bytes,
+        max_headers=server.max_headers,
+        max_target_bytes=server.max_target_bytes,
+        max_body_bytes=server.max_body_bytes,
+        max_body_before_auth_bytes=server.max_body_before_auth_bytes,
+        header_timeout_s=server.header_timeout.seconds,
+        keep_alive_s=server.keep_alive.seconds,
+        body_min_bytes_per_s=server.body_min_rate,
+        body_grace_s=server.body_grace.seconds,
+        max_connections=server.max_connections,
+        trusted_proxies=server.trusted_proxies,
+        drain_s=server.drain_seconds.seconds,
+    )
+
+
+def _provider(name: str, provider: ProviderSettings, kinds: Kinds) -> ProviderSnapshot:
+    kind = kinds[provider.kind]
+    stream_usage = kind.stream_usage if provider.stream_usage is None else provider.stream_usage
+    return ProviderSnapshot(
+        name=name,
+        kind=kind.name,
+        base_url=provider.base_url or kind.base_url or "",
+        credential=provider.api_key.reveal() if provider.api_key else None,
+        headers=tuple((header, text.reveal()) for header, text in provider.headers.items()),
+        connect_s=provider.connect_timeout.seconds,
+        first_byte_s=provider.first_byte_timeout.seconds,
+        idle_s=provider.idle_timeout.seconds,
+        max_connections=provider.max_connections,
+        verify_tls=provider.verify_tls,
+        proxy=provider.proxy.reveal() if provider.proxy else None,
+        auth=kind.auth,
+        stream_usage=stream_usage,
+        open=provider.passthrough_models,
+    )
+
+
+def _models(settings: Settings) -> tuple[ModelSnapshot, ...]:
+    routing = settings.routing
+    return tuple(
+        ModelSnapshot(
+            name=name,
+            targets=tuple(
+                TargetSnapshot(target.provider, target.model, target.weight)
+                for target in model.targets
+            ),
+            fallbacks=model.fallbacks,
+            retries=routing.retries if model.retries is None else model.retries,
+            total_s=(model.timeout or routing.timeout).seconds,
+        )
+        for name, model in settings.models.items()
+    )
+
+
+def _limits(settings: Settings) -> tuple[LimitSnapshot, ...]:
+    return tuple(
+        LimitSnapshot(
+            name=name,
+            per=limit.per,
+            unit=limit.unit,
+            amount=limit.amount,
+            window_ns=limit.window.ns if limit.window else 0,
+            burst=limit.burst or limit.amount,
+            mode=limit.mode,
+            on_store_failure=limit.on_store_failure,
+        )
+        for name, limit in settings.limits.items()
+    )

@@ -1,0 +1,281 @@
+"""From a file and the environment to checked `Settings`, or to every reason why not."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+
+from tidegate.config.document import Document, read_document
+from tidegate.config.environment import Overlay
+from tidegate.config.provider_kind import Kinds
+from tidegate.config.proxies import check_proxy, proxy_variable
+from tidegate.config.rules import MIN_TOKEN_CHARACTERS, find_problems
+from tidegate.config.secret import Secret, Sources
+from tidegate.config.setting_path import SettingPath, show_path
+from tidegate.config.settings import ProviderSettings, Settings
+from tidegate.config.validation import problems_of
+from tidegate.errors import ConfigError
+
+DEFAULT_FILE: Final = "tidegate.yaml"
+SHORT_KEY_CHARACTERS: Final = 20
+
+#: Sections that are mappings of named entries; an entry without content has all defaults.
+_NAMED: Final = ("providers", "models", "limits", "keys")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A checked configuration and where it came from.
+
+    Attributes:
+        settings: With every reference resolved and `server.data_dir` absolute.
+        path: The file, or None when there was none.
+        warnings: Sentences for whoever operates the gateway; none holds a secret.
+    """
+
+    settings: Settings
+    path: Path | None
+    warnings: tuple[str, ...]
+
+
+def load_settings(
+    path: Path | None,
+    env: Mapping[str, str],
+    cwd: Path,
+    *,
+    kinds: Kinds,
+    overrides: Mapping[str, object] | None = None,
+) -> Loaded:
+    """Read, complete and check the configuration.
+
+    Args:
+        path: The file; None means `tidegate.yaml` in *cwd* if it is there, else defaults.
+        env: The environment.
+        cwd: Folder that relative paths start from, unless a file's folder takes its place.
+        kinds: The provider table, `providers.table.provider_kinds()`.
+        overrides: Dotted setting → value, from the command line: `{"server.port": 9000}`.
+            They win over everything; relative paths among them start from *cwd*.
+
+    Raises:
+        ConfigError: With all problems found, in the order of the file.
+    """
+    if path is None and (cwd / DEFAULT_FILE).exists():
+        path = cwd / DEFAULT_FILE
+    document = Document({}, {}) if path is None else read_document(cwd / path)
+    raw = _tidy(document.data)
+    overlay = Overlay(raw, env, kinds)
+    overlay.apply()
+    _override(raw, overrides or {}, cwd)
+    sources = Sources(env, cwd if path is None else (cwd / path).parent)
+    problems, warnings = list(overlay.problems), list(overlay.warnings)
+    found = find_problems(raw, kinds)
+    try:
+        settings = Settings.model_validate(raw, context=sources)
+    except ValidationError as error:
+        found = _merged(found, problems_of(error, Settings))
+        raise ConfigError(problems + _shown(found, document)) from None
+    problems += _shown(found, document)
+    settings = _with_proxies(settings, env, problems)
+    settings = _with_data_dir(settings, sources.base_dir)
+    problems += _shown(_late_problems(settings, sources.base_dir), document)
+    if problems:
+        raise ConfigError(problems)
+    settings = _with_absolute_tls(settings, sources.base_dir)
+    return Loaded(settings, path, (*warnings, *_risks(settings, kinds, sources)))
+
+
+def check_bind(settings: Settings, has_keys: bool) -> None:
+    """Refuse to serve strangers without a key.
+
+    Args:
+        settings: The configuration.
+        has_keys: Whether the store holds a usable key (those of the file are seen here).
+
+    Raises:
+        ConfigError: `server.host` is not a loopback address and there is no key at all.
+    """
+    if has_keys or settings.keys or is_loopback(settings.server.host):
+        return
+    reason = (
+        f"{settings.server.host} can be reached from other machines, and there is no API key: "
+        "create one with `tidegate keys create --name NAME`, or use 127.0.0.1"
+    )
+    raise ConfigError([("server.host", reason)])
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach *host*. Names other than localhost count as public."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _tidy(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy what the overlay writes to, and read a name without content as all defaults."""
+    raw = {name: section for name, section in data.items() if section is not None}
+    for name in _NAMED:
+        section = raw.get(name)
+        if isinstance(section, dict):
+            raw[name] = {
+                key: {} if value is None else dict(value) if isinstance(value, dict) else value
+                for key, value in section.items()
+            }
+    for name in ("server", "routing", "logging"):
+        if isinstance(raw.get(name), dict):
+            raw[name] = dict(raw[name])
+    return raw
+
+
+def _override(raw: dict[str, Any], overrides: Mapping[str, object], cwd: Path) -> None:
+    for dotted, value in overrides.items():
+        section_name, field = dotted.split(".")
+        section = raw.setdefault(section_name, {})
+        if isinstance(section, dict):
+            section[field] = cwd / value if isinstance(value, Path) else value
+
+
+def _merged(
+    first: list[tuple[SettingPath, str]], more: list[tuple[SettingPath, str]]
+) -> list[tuple[SettingPath, str]]:
+    """Join, telling one thing at a place: a rule's reason says more than a type's."""
+    known = {path for path, _ in first}
+    return first + [(path, reason) for path, reason in more if path not in known]
+
+
+def _shown(found: list[tuple[SettingPath, str]], document: Document) -> list[tuple[str, str]]:
+    """Return problems in the file's order, each with its line."""
+    placed = []
+    for path, reason in found:
+        place = path
+        while place and place not in document.lines:
+            place = place[:-1]
+        line = document.lines.get(place)
+        placed.append((line or 0, show_path(path), f"{reason} (line {line})" if line else reason))
+    placed.sort(key=lambda item: item[0])
+    return [(path, reason) for _, path, reason in placed]
+
+
+def _with_proxies(
+    settings: Settings, env: Mapping[str, str], problems: list[tuple[str, str]]
+) -> Settings:
+    providers: dict[str, ProviderSettings] = {}
+    for name, provider in settings.providers.items():
+        place, proxy = show_path(("providers", name, "proxy")), provider.proxy
+        if proxy is None:
+            variable = proxy_variable(provider.base_url or "https://unknown.invalid", env)
+            if variable is None or provider.base_url == "":
+                providers[name] = provider
+                continue
+            place, proxy = variable, Secret(env[variable], f"env:{variable}")
+        if proxy.reveal() == "none":
+            providers[name] = provider.model_copy(update={"proxy": None})
+            continue
+        try:
+            proxy = Secret(check_proxy(proxy.reveal()), proxy.source)
+        except ValueError as error:
+            if (place, str(error)) not in problems:
+                problems.append((place, str(error)))
+        providers[name] = provider.model_copy(update={"proxy": proxy})
+    return settings.model_copy(update={"providers": providers})
+
+
+def _with_data_dir(settings: Settings, base_dir: Path) -> Settings:
+    data_dir = (base_dir / settings.server.data_dir.expanduser()).absolute()
+    server = settings.server.model_copy(update={"data_dir": data_dir})
+    return settings.model_copy(update={"server": server})
+
+
+def _with_absolute_tls(settings: Settings, base_dir: Path) -> Settings:
+    tls = settings.server.tls
+    if tls is None:
+        return settings
+    update = {
+        "certificate": (base_dir / tls.certificate).absolute(),
+        "key": (base_dir / tls.key).absolute(),
+    }
+    server = settings.server.model_copy(update={"tls": tls.model_copy(update=update)})
+    return settings.model_copy(update={"server": server})
+
+
+def _late_problems(settings: Settings, base_dir: Path) -> list[tuple[SettingPath, str]]:
+    """Return what shows only in resolved values: secrets, certificates, ports."""
+    found: list[tuple[SettingPath, str]] = []
+    owners: dict[str, str] = {}
+    for name, key in settings.keys.items():
+        owner = owners.setdefault(key.secret.reveal(), name)
+        if owner != name:
+            found.append((("keys", name, "secret"), f"is the same secret as that of key {owner}"))
+    token = settings.metrics.token
+    if token is not None:
+        text = token.reveal()
+        if len(text) < MIN_TOKEN_CHARACTERS or not text.isascii() or " " in text:
+            reason = f"must be at least {MIN_TOKEN_CHARACTERS} ASCII characters without blanks"
+            found.append((("metrics", "token"), reason))
+    server = settings.server
+    if server.port == server.control_port != 0:
+        found.append((("server", "control_port"), "is the data port's too; take another"))
+    if server.tls is not None:
+        found += _tls_problems(base_dir / server.tls.certificate, base_dir / server.tls.key)
+    return found
+
+
+def _tls_problems(certificate: Path, key: Path) -> list[tuple[SettingPath, str]]:
+    import ssl  # only here: it costs 10 ms and most gateways have TLS ended in front
+
+    found: list[tuple[SettingPath, str]] = []
+    for field, path in (("certificate", certificate), ("key", key)):
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            found.append((("server", "tls", field), f"cannot read {path}: {error.strerror}"))
+    if not found:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            # An empty passphrase: OpenSSL would ask the terminal for it, and wait.
+            context.load_cert_chain(certificate, key, password="")
+        except (ssl.SSLError, ValueError, OSError) as error:
+            reason = getattr(error, "reason", None) or "not a PEM pair without a passphrase"
+            found.append((("server", "tls"), f"certificate and key cannot be used: {reason}"))
+    return found
+
+
+def _risks(settings: Settings, kinds: Kinds, sources: Sources) -> list[str]:
+    warnings = []
+    for name, provider in settings.providers.items():
+        place = show_path(("providers", name))
+        kind = kinds[provider.kind]
+        url = provider.base_url or kind.base_url or ""
+        if kind.key_required and provider.api_key is None:
+            hint = f" (set {kind.env_key})" if kind.env_key else ""
+            warnings.append(f"{place} has no api_key{hint}: {kind.title} will refuse requests")
+        if provider.api_key is not None and url.startswith("http://") and not _is_near(url):
+            warnings.append(f"{place}: its credential travels unencrypted to {url}")
+        if provider.api_key is not None and provider.api_key in sources.inline:
+            warnings.append(f"{place}.api_key is written in the file; prefer env:NAME or file:PATH")
+    for name, key in settings.keys.items():
+        place = show_path(("keys", name, "secret"))
+        if key.secret in sources.inline:
+            warnings.append(f"{place} is written in the file; prefer env:NAME or file:PATH")
+        if len(key.secret.reveal()) < SHORT_KEY_CHARACTERS:
+            warnings.append(
+                f"{place} is shorter than {SHORT_KEY_CHARACTERS} characters and can be guessed; "
+                "`tidegate keys create` makes good ones"
+            )
+    return warnings
+
+
+def _is_near(url: str) -> bool:
+    """Whether a URL's host is this machine or a private address."""
+    host = urlsplit(url).hostname or ""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost" or "." not in host
+    return address.is_loopback or address.is_private

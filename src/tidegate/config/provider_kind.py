@@ -1,0 +1,57 @@
+"""What the configuration must know of a provider row; `providers.spec.Provider` is one.
+
+The rows stand above this package (some bring code that speaks a dialect), so whoever
+loads a configuration hands them in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+
+class ProviderKind(Protocol):
+    """The data of one provider row that settings are checked and filled in with."""
+
+    @property
+    def name(self) -> str:
+        """Value of `kind`, such as `openai`."""
+
+    @property
+    def title(self) -> str:
+        """Name as the provider writes it."""
+
+    @property
+    def base_url(self) -> str | None:
+        """Default base URL; None when the user must give one; empty for a built-in one."""
+
+    @property
+    def auth(self) -> str:
+        """`bearer`, `header:NAME`, or `none`."""
+
+    @property
+    def key_required(self) -> bool:
+        """Whether it refuses requests without a credential."""
+
+    @property
+    def env_key(self) -> str | None:
+        """Environment variable that its credential is known by."""
+
+    @property
+    def env_base_url(self) -> str | None:
+        """Environment variable that its base URL is known by."""
+
+    @property
+    def discover(self) -> bool:
+        """Whether finding `env_key` or `env_base_url` is reason enough to offer it."""
+
+    @property
+    def starter_models(self) -> tuple[str, ...]:
+        """Model names offered when it was found in the environment."""
+
+    @property
+    def stream_usage(self) -> bool:
+        """Whether it accepts `stream_options.include_usage`."""
+
+
+Kinds = Mapping[str, ProviderKind]

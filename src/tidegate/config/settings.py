@@ -1,0 +1,429 @@
+"""The settings: every section and field, with its default, bounds and description.
+
+`docs/reference/config.md` is generated from this file. Values are strict: a number in
+quotes is no number, an unknown field is an error. Rules about more than one field (does the
+named limit exist?) are in `rules`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from tidegate.config.field_types import (
+    BaseUrl,
+    DurationSetting,
+    HeaderName,
+    Host,
+    ModelName,
+    ModelNames,
+    Name,
+    Names,
+    Networks,
+    PathSetting,
+    Port,
+    SizeSetting,
+    Workers,
+    as_tuple,
+)
+from tidegate.config.secret import Secret, Text
+from tidegate.config.units import Duration
+
+_KIB = 1024
+_MIB = 1024 * 1024
+
+MAX_AMOUNT = 1_000_000_000
+#: Units that a limit may be written in one day; those that are counted now.
+LIMIT_UNITS = ("requests", "tokens", "input_tokens", "output_tokens", "usd", "concurrency")
+SUPPORTED_UNITS = ("requests", "concurrency")
+
+
+def _s(seconds: float) -> Duration:
+    return Duration(round(seconds * 1e9))
+
+
+class Section(BaseModel):
+    """What all sections share: frozen, strict, no unknown field."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True
+    )
+
+
+def _between(least: Duration, most: Duration) -> Any:
+    """Bounds of a duration, told in the units that people write."""
+
+    def check(value: Duration) -> Duration:
+        if not least <= value <= most:
+            raise ValueError(f"must be between {least} and {most}")
+        return value
+
+    return AfterValidator(check)
+
+
+class TlsSettings(Section):
+    """Certificate of the data port."""
+
+    certificate: PathSetting = Field(
+        description="PEM file with the certificate and its chain, relative to this file."
+    )
+    key: PathSetting = Field(description="PEM file with the private key, without a passphrase.")
+
+
+class ServerSettings(Section):
+    """The listening side: addresses, processes, caps and timers.
+
+    The caps and timers can be moved, not switched off.
+    """
+
+    host: Host = Field(
+        default="127.0.0.1",
+        description="Address of the data port. Anything but a loopback address needs a key.",
+    )
+    port: Port = Field(default=8000, description="The data port: clients and the metrics page.")
+    control_port: Port = Field(default=8001, description="The control port, always on loopback.")
+    workers: Workers = Field(
+        default="auto", description="Data processes; `auto` is one for each core."
+    )
+    data_dir: PathSetting = Field(
+        default=Path("data"),
+        description="Folder of the key database and of everything that outlives a restart, "
+        "relative to this file.",
+    )
+    drain_seconds: Annotated[DurationSetting, _between(_s(0), _s(86400))] = Field(
+        default=_s(600),
+        description="How long running streams may go on after a stop was asked for.",
+    )
+    shutdown_delay: Annotated[DurationSetting, _between(_s(0), _s(600))] = Field(
+        default=_s(0),
+        description="How long connections are still accepted after a stop was asked for, while "
+        "`/readyz` already says no: time for a load balancer to look.",
+    )
+    hang_timeout: Annotated[DurationSetting, _between(_s(1), _s(600))] = Field(
+        default=_s(10), description="A worker whose event loop stands still for longer is replaced."
+    )
+    tls: TlsSettings | None = Field(
+        default=None, description="TLS on the data port; plain HTTP without."
+    )
+    max_header_bytes: Annotated[SizeSetting, Field(ge=8 * _KIB, le=_MIB)] = Field(
+        default=32 * _KIB, description="Largest request head, all headers together (431 beyond)."
+    )
+    max_headers: Annotated[int, Field(ge=16, le=1000)] = Field(
+        default=100, description="Most headers in one request (431 beyond)."
+    )
+    max_target_bytes: Annotated[SizeSetting, Field(ge=_KIB, le=64 * _KIB)] = Field(
+        default=8 * _KIB, description="Longest request target (414 beyond)."
+    )
+    max_body_bytes: Annotated[SizeSetting, Field(ge=_KIB, le=1024 * _MIB)] = Field(
+        default=32 * _MIB,
+        description="Largest request body of a client with a valid key (413 beyond).",
+    )
+    max_body_before_auth_bytes: Annotated[SizeSetting, Field(ge=_KIB, le=16 * _MIB)] = Field(
+        default=64 * _KIB,
+        description="Bytes of a body that are read before the key has been checked.",
+    )
+    header_timeout: Annotated[DurationSetting, _between(_s(0.1), _s(300))] = Field(
+        default=_s(15), description="Time for a whole request head (408 beyond)."
+    )
+    keep_alive: Annotated[DurationSetting, _between(_s(0.1), _s(3600))] = Field(
+        default=_s(75), description="How long an idle connection is kept open."
+    )
+    body_min_rate: Annotated[SizeSetting, Field(ge=1, le=100 * _MIB)] = Field(
+        default=1024,
+        description="Slowest a client may send its body, in bytes per second (408 below).",
+    )
+    body_grace: Annotated[DurationSetting, _between(_s(0.1), _s(300))] = Field(
+        default=_s(10), description="Time before the body's rate is looked at."
+    )
+    max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        default=10_000, description="Most client connections of one worker."
+    )
+    trusted_proxies: Networks = Field(
+        default=(),
+        description="Addresses or networks whose `X-Forwarded-For` is believed. Empty: nobody's.",
+    )
+
+
+class ProviderSettings(Section):
+    """One upstream. `tidegate providers` lists the kinds."""
+
+    kind: Name = Field(
+        default="", description="Row of the provider table. Default: the provider's own name."
+    )
+    base_url: BaseUrl | None = Field(
+        default=None,
+        description="Where its API starts, `/v1` included. Default: the kind's own; "
+        "`openai-compatible` has none.",
+    )
+    api_key: Secret | None = Field(
+        default=None,
+        description="Its credential: `env:NAME` or `file:PATH`. Default: the kind's usual "
+        "environment variable, if `base_url` is the kind's own.",
+    )
+    headers: dict[HeaderName, Text] = Field(
+        default_factory=dict,
+        description="More headers for each request; values may be `env:NAME` or `file:PATH`.",
+    )
+    passthrough_models: bool = Field(
+        default=True,
+        description="Whether clients may ask for any of its models as `<provider>/<model>`.",
+    )
+    stream_usage: bool | None = Field(
+        default=None,
+        description="Whether it accepts `stream_options.include_usage`. Default: the kind's own.",
+    )
+    connect_timeout: Annotated[DurationSetting, _between(_s(0.05), _s(120))] = Field(
+        default=_s(5), description="Time for a connection, TLS included."
+    )
+    first_byte_timeout: Annotated[DurationSetting, _between(_s(0.1), _s(3600))] = Field(
+        default=_s(300), description="Time from the request to the first byte of the answer."
+    )
+    idle_timeout: Annotated[DurationSetting, _between(_s(0.1), _s(3600))] = Field(
+        default=_s(120), description="Longest silence inside an answer."
+    )
+    max_connections: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=1_000, description="Most connections of one worker to it."
+    )
+    verify_tls: bool = Field(default=True, description="Whether its certificate is checked.")
+    proxy: Secret | None = Field(
+        default=None,
+        description="`http://` proxy to reach it by; may hold a user and password, so `env:` and "
+        "`file:` work. Default: `HTTPS_PROXY` or `HTTP_PROXY`, unless `NO_PROXY` names its host.",
+    )
+
+    @field_validator("headers")
+    @classmethod
+    def _check_values(cls, headers: dict[str, Text]) -> dict[str, Text]:
+        for name, text in headers.items():
+            if not text.reveal().isascii():
+                raise ValueError(f"the value of {name} must be ASCII")
+        return headers
+
+    @field_validator("api_key")
+    @classmethod
+    def _check_key(cls, secret: Secret | None) -> Secret | None:
+        if secret is not None and not _is_token(secret.reveal()):
+            raise ValueError("must be visible ASCII without blanks")
+        return secret
+
+
+class TargetSettings(Section):
+    """One place where a model is answered. Short form: `provider/model`."""
+
+    provider: Name = Field(description="Name of a provider.")
+    model: ModelName = Field(description="The model's name there.")
+    weight: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        default=1, description="Share of the requests, relative to the other targets."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand(cls, value: object) -> object:
+        return expand_target(value)
+
+
+def expand_target(value: object) -> object:
+    """Turn the short form `provider/model` into the long one; anything else stays."""
+    if isinstance(value, str):
+        provider, slash, model = value.partition("/")
+        if not (provider and slash and model):
+            raise ValueError("must be {provider: …, model: …} or provider/model")
+        return {"provider": provider, "model": model}
+    return value
+
+
+class ModelSettings(Section):
+    """A model name that clients use."""
+
+    targets: Annotated[tuple[TargetSettings, ...], as_tuple, Field(min_length=1)] = Field(
+        description="Where it is answered; drawn by weight, the others follow on failure."
+    )
+    fallbacks: ModelNames = Field(
+        default=(),
+        description="Other names of this section, tried in order when all targets failed.",
+    )
+    retries: Annotated[int, Field(ge=0, le=10)] | None = Field(
+        default=None, description="Default: `routing.retries`."
+    )
+    timeout: Annotated[DurationSetting, _between(_s(0.1), _s(86400))] | None = Field(
+        default=None, description="Default: `routing.timeout`."
+    )
+
+
+class RoutingSettings(Section):
+    """What holds for every model that does not say otherwise."""
+
+    retries: Annotated[int, Field(ge=0, le=10)] = Field(
+        default=2,
+        description="How often a failed attempt is repeated before anything was answered.",
+    )
+    timeout: Annotated[DurationSetting, _between(_s(0.1), _s(86400))] = Field(
+        default=_s(600), description="Time of one request over all attempts and fallbacks."
+    )
+
+
+class LimitSettings(Section):
+    """One limit: an amount of exactly one unit, for each subject.
+
+    In any interval t it admits at most `burst + amount * t / window`.
+    """
+
+    per: Literal["key", "ip", "global", "model"] = Field(
+        default="key",
+        description="Who shares it: each key, client address, model, or all together.",
+    )
+    requests: Annotated[int, Field(ge=1, le=MAX_AMOUNT)] | None = Field(
+        default=None, description="Requests per window."
+    )
+    concurrency: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        default=None, description="Requests running at the same time; takes no window and no burst."
+    )
+    tokens: Any = Field(default=None, description="Not supported yet.")
+    input_tokens: Any = Field(default=None, description="Not supported yet.")
+    output_tokens: Any = Field(default=None, description="Not supported yet.")
+    usd: Any = Field(default=None, description="Not supported yet.")
+    window: Annotated[DurationSetting, _between(_s(0.001), _s(366 * 86400))] | None = Field(
+        default=None, description="Length of time that the amount is for."
+    )
+    burst: Annotated[int, Field(ge=1, le=MAX_AMOUNT)] | None = Field(
+        default=None,
+        description="Requests that may come at once after a pause. Default: the amount.",
+    )
+    mode: Literal["enforce", "shadow"] = Field(
+        default="enforce", description="`shadow` counts what it would refuse, and refuses nothing."
+    )
+    on_store_failure: Literal["local", "closed", "open"] = Field(
+        default="local",
+        description="When a shared store is away: count on this host alone, refuse, or admit.",
+    )
+
+    @property
+    def unit(self) -> str:
+        """The unit it counts."""
+        return "requests" if self.requests is not None else "concurrency"
+
+    @property
+    def amount(self) -> int:
+        """Its amount in that unit."""
+        return self.requests if self.requests is not None else (self.concurrency or 0)
+
+
+class KeySettings(Section):
+    """An API key that is not in the database. Only its digest is kept in memory."""
+
+    secret: Secret = Field(description="The key itself: `env:NAME` or `file:PATH`.")
+    limits: Names = Field(default=(), description="Names of limits, beside `default_limits`.")
+    models: ModelNames | None = Field(
+        default=None, description="Model names it may use. Default: all of them."
+    )
+    team: Name | None = Field(default=None, description="Whom it belongs to.")
+    expires_at: datetime | None = Field(
+        default=None,
+        description="Day or moment from which it is refused: `2027-01-31`, UTC by default.",
+    )
+
+    @field_validator("expires_at", mode="before")
+    @classmethod
+    def _read_moment(cls, value: object) -> object:
+        if value is None or isinstance(value, datetime):
+            return value
+        try:
+            if not isinstance(value, str):
+                raise ValueError
+            moment = datetime.fromisoformat(value)
+            return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        except ValueError:
+            raise ValueError("must be a day or moment such as 2027-01-31T12:00:00Z") from None
+
+    @field_validator("secret")
+    @classmethod
+    def _check_secret(cls, secret: Secret) -> Secret:
+        if not _is_token(secret.reveal()):
+            raise ValueError("must be visible ASCII without blanks, as it travels in a header")
+        return secret
+
+
+class StoreSettings(Section):
+    """Where state is kept."""
+
+    database: Literal["sqlite"] = Field(
+        default="sqlite", description="Keys and ledger: a SQLite file in `server.data_dir`."
+    )
+    shared: Literal["none"] = Field(
+        default="none", description="Limits that several hosts share: none, each host counts alone."
+    )
+
+    @field_validator("database", mode="before")
+    @classmethod
+    def _only_sqlite(cls, value: object) -> object:
+        if isinstance(value, str) and value.startswith(("postgres", "env:", "file:")):
+            raise ValueError("PostgreSQL is not supported yet; leave it at sqlite")
+        return value
+
+    @field_validator("shared", mode="before")
+    @classmethod
+    def _only_none(cls, value: object) -> object:
+        if isinstance(value, str) and value.startswith(("redis", "valkey", "env:", "file:")):
+            raise ValueError("a shared store is not supported yet; leave it at none")
+        return "none" if value is None else value
+
+
+class MetricsSettings(Section):
+    """The metrics page."""
+
+    access: Literal["open", "token", "private"] = Field(
+        default="open",
+        description="Who may read it: everybody, holders of `token`, or private networks only.",
+    )
+    token: Secret | None = Field(
+        default=None,
+        description="Bearer token of the page, with `access: token`: `env:NAME` or `file:…`.",
+    )
+    listen: Any = Field(
+        default=None, description="A second listener for the page. Not supported yet."
+    )
+    max_series_per_family: Annotated[int, Field(ge=10, le=100_000)] = Field(
+        default=2_000, description="Label sets of one metric; further ones are counted as `other`."
+    )
+
+
+class LoggingSettings(Section):
+    """What is written to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level that is written."
+    )
+
+
+class Settings(Section):
+    """A whole configuration."""
+
+    server: ServerSettings = Field(default_factory=ServerSettings, description="Listening side.")
+    providers: dict[Name, ProviderSettings] = Field(
+        default_factory=dict, description="Upstreams by name."
+    )
+    models: dict[ModelName, ModelSettings] = Field(
+        default_factory=dict, description="Model names that clients use."
+    )
+    routing: RoutingSettings = Field(
+        default_factory=RoutingSettings, description="Defaults of all models."
+    )
+    limits: dict[Name, LimitSettings] = Field(default_factory=dict, description="Limits by name.")
+    default_limits: Names = Field(
+        default=(), description="Names of the limits that hold for every key."
+    )
+    keys: dict[Name, KeySettings] = Field(
+        default_factory=dict, description="API keys beside those of `tidegate keys create`."
+    )
+    stores: StoreSettings = Field(default_factory=StoreSettings, description="Databases.")
+    metrics: MetricsSettings = Field(
+        default_factory=MetricsSettings, description="The metrics page."
+    )
+    logging: LoggingSettings = Field(default_factory=LoggingSettings, description="Logs.")
+
+
+def _is_token(text: str) -> bool:
+    return all(0x21 <= ord(char) <= 0x7E for char in text)

@@ -1,0 +1,1 @@
+"""Upstreams: a frozen row of data each, and code only where the wire demands it."""

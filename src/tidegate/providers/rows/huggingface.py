@@ -1,0 +1,19 @@
+"""Hugging Face Inference Providers.
+
+`HF_TOKEN` is on many machines for downloads, so it alone does not offer the provider.
+"""
+
+from __future__ import annotations
+
+from tidegate.providers.spec import Provider
+
+PROVIDER = Provider(
+    name="huggingface",
+    title="Hugging Face Inference Providers",
+    base_url="https://router.huggingface.co/v1",
+    docs_url="https://huggingface.co/docs/inference-providers/index",
+    checked_on="2026-11-24",
+    env_key="HF_TOKEN",
+    discover=False,
+    capabilities=("chat", "responses"),
+)

@@ -1,0 +1,20 @@
+"""Mistral AI.
+
+It refuses fields that it does not know and sends the usage with the last piece of every
+stream anyway, so it is not asked for it.
+"""
+
+from __future__ import annotations
+
+from tidegate.providers.spec import Provider
+
+PROVIDER = Provider(
+    name="mistral",
+    title="Mistral AI",
+    base_url="https://api.mistral.ai/v1",
+    docs_url="https://docs.mistral.ai/api",
+    checked_on="2026-11-24",
+    env_key="MISTRAL_API_KEY",
+    stream_usage=False,
+    capabilities=("chat", "embeddings", "moderations"),
+)

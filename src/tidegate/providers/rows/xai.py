@@ -1,0 +1,15 @@
+"""xAI."""
+
+from __future__ import annotations
+
+from tidegate.providers.spec import Provider
+
+PROVIDER = Provider(
+    name="xai",
+    title="xAI",
+    base_url="https://api.x.ai/v1",
+    docs_url="https://docs.x.ai/docs/api-reference",
+    checked_on="2026-11-24",
+    env_key="XAI_API_KEY",
+    capabilities=("chat", "responses"),
+)

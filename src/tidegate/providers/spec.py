@@ -1,0 +1,49 @@
+"""What a provider row is: one frozen record of data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Capability = Literal["chat", "completions", "embeddings", "moderations", "responses"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """One provider, or one kind of server that people run themselves.
+
+    Attributes:
+        name: Value of `kind` in a configuration, and the default name of the provider.
+        title: Name as the provider writes it.
+        base_url: Where its API starts, no slash at the end. None: the user must say. Empty:
+            built in, nothing is sent anywhere.
+        auth: `bearer`, `header:NAME` or `none`: how the credential travels.
+        dialects: Wire formats that it speaks at `base_url`.
+        capabilities: Endpoints that it documents there.
+        key_required: Whether it refuses requests without a credential.
+        env_key: Environment variable that its own documentation names for the credential.
+        env_base_url: Environment variable that may move `base_url`.
+        discover: Whether one of those variables is reason enough to offer the provider when
+            no file names any.
+        starter_models: Model names offered when it was discovered.
+        docs_url: Page that this row was checked against.
+        checked_on: Day of that check, `YYYY-MM-DD`.
+        stream_usage: Whether it accepts `stream_options: {include_usage: true}`.
+        models_path: Path of its model list below `base_url`; empty when it has none.
+    """
+
+    name: str
+    title: str
+    base_url: str | None
+    docs_url: str
+    checked_on: str
+    auth: str = "bearer"
+    dialects: tuple[str, ...] = ("openai",)
+    capabilities: tuple[Capability, ...] = ("chat",)
+    key_required: bool = True
+    env_key: str | None = None
+    env_base_url: str | None = None
+    discover: bool = True
+    starter_models: tuple[str, ...] = ()
+    stream_usage: bool = True
+    models_path: str = "/models"
