@@ -70,7 +70,7 @@ class InstanceWord(IntEnum):
     INDEX_LENGTH = 3
     """Committed bytes of the index; written under `INDEX_LOCK`, always last."""
     REAPS = 4
-    """Odd while the supervisor moves a dead child's figures; see `metrics.runtime.reap`."""
+    """Odd while the supervisor moves a dead child's figures; see `metrics.runtime.reaping`."""
 
 
 class SlotWord(IntEnum):
@@ -154,7 +154,8 @@ class Segment:
     def create(cls, *, worker_slots: int) -> Segment:
         """Allocate a new segment, all zero, for an instance with *worker_slots* worker slots.
 
-        N workers need 2 · N + 2: a replacement runs beside the worker that it replaces.
+        N workers need 2 · N + 2: a replacement runs beside the worker that it replaces. The
+        calling process becomes the owner of the supervisor's slot.
 
         Raises:
             OSError: `ENOSPC` or `ENOMEM` when there is no room; nothing is left behind.
@@ -176,6 +177,8 @@ class Segment:
             os.close(fd)
             raise
         segment.words[InstanceWord.STARTED_AT_NS] = time.time_ns()
+        segment.claim(SUPERVISOR_SLOT)
+        segment.set(SUPERVISOR_SLOT, SlotWord.PID, os.getpid())
         return segment
 
     @classmethod
@@ -251,7 +254,7 @@ class Segment:
     def release(self, slot: int) -> None:
         """Free *slot*; only after `waitpid` has returned for its owner.
 
-        `metrics.runtime.reap` does this together with everything else a death needs.
+        `metrics.runtime.bury` does this together with everything else a death needs.
         """
         for word in (
             SlotWord.PID,

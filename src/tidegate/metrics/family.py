@@ -40,7 +40,9 @@ class Family:
     help: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
-    values: Mapping[str, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))
+    values: Mapping[str, frozenset[str]] = field(
+        default_factory=lambda: MappingProxyType({}), hash=False
+    )
     merge: Literal["sum", "max"] = "sum"
     max_series: int | None = None
     computed: bool = False
@@ -51,8 +53,8 @@ class Family:
                 raise ValueError(f"{name!r} is not a name in snake case")
         if (self.kind == "counter") != self.name.endswith("_total"):
             raise ValueError(f"{self.name}: counters, and only they, end in _total")
-        if not self.help or "\n" in self.help or "\\" in self.help:
-            raise ValueError(f"{self.name}: help is one line without backslashes")
+        if not self.help or any(mark in self.help for mark in '\n\\"'):
+            raise ValueError(f"{self.name}: help is one line without backslash or quote")
         if len(set(self.labels)) != len(self.labels) or "le" in self.labels:
             raise ValueError(f"{self.name}: label names are unique, and `le` is a bucket's")
         if not set(self.values) <= set(self.labels):

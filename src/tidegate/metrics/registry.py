@@ -8,7 +8,7 @@ runs the loop may write.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Generic, TypeVar
 
 from tidegate.memory import Segment
@@ -39,11 +39,6 @@ class CounterSeries:
     def value(self) -> float:
         """What this slot has counted, its earlier owners included."""
         return self._cells[self._first]
-
-    def advance_to(self, value: float) -> None:
-        """Raise the slot's count to *value*; for totals that another keeps for us."""
-        if self._cells[self._first] < value < _LARGEST:
-            self._cells[self._first] = value
 
 
 class GaugeSeries:
@@ -185,8 +180,7 @@ class Registry:
         self._max_total = max_total
         self._cells = segment.cells(slot)
         self._read = 0
-        self._places: dict[tuple[str, tuple[str, ...]], int] = {}
-        self._counts: dict[str, int] = dict.fromkeys(self.families, 0)
+        self._places: dict[str, dict[tuple[str, ...], int]] = {name: {} for name in self.families}
         self._open_total = 0
         self._waiting: list[_Waiting] = []
         self._counters: dict[str, Handle[CounterSeries]] = {}
@@ -220,17 +214,18 @@ class Registry:
         if self._waiting:
             self._place_waiting()
 
-    def series_counts(self) -> dict[str, int]:
-        """Return how many series each declared family has in the instance."""
-        return self._counts
+    def places_of(self, family: Family) -> Mapping[tuple[str, ...], int]:
+        """Return the first cell of each series of *family* by its label values."""
+        return self._places[family.name]
 
     def release_gauges(self, slot: int) -> None:
         """Set the gauges of a dead process to zero; before its slot has a new owner."""
         self._note_new()
         cells = self.segment.cells(slot)
-        for (name, _), first in self._places.items():
+        for name, places in self._places.items():
             if self.families[name].kind == "gauge":
-                cells[first] = 0.0
+                for first in places.values():
+                    cells[first] = 0.0
 
     def _check(self, family: Family, kind: str) -> None:
         if family.kind != kind:
@@ -281,7 +276,7 @@ class Registry:
             # Not remembered under the refused values: there could be any number of them.
             return handle.labels(*allowed)
         self._note_new()
-        first = self._places.get((family.name, values))
+        first = self._places[family.name].get(values)
         if first is None:
             if self._is_full(family, values):
                 return self._overflow(handle, values, make)
@@ -308,17 +303,17 @@ class Registry:
         if family.closed or values == family.overflow:
             return False
         cap = self._max_series if family.max_series is None else family.max_series
-        return self._counts[family.name] >= cap or self._open_total >= self._max_total
+        return len(self._places[family.name]) >= cap or self._open_total >= self._max_total
 
     def _append(self, family: Family, values: tuple[str, ...]) -> int | None:
         """Find or append under the lock; None when over a cap or out of room."""
         self._note_new()
-        first = self._places.get((family.name, values))
+        first = self._places[family.name].get(values)
         if first is None and not self._is_full(family, values):
             last_resort = family.closed or values == family.overflow
             self.index.append(family.name, values, family.cells, last_resort=last_resort)
             self._note_new()
-            first = self._places.get((family.name, values))
+            first = self._places[family.name].get(values)
         return first
 
     def _append_or_overflow(self, family: Family, values: tuple[str, ...]) -> int | None:
@@ -377,8 +372,7 @@ class Registry:
             record = records[self._read]
             self._read += 1
             if self.describes(record):
-                self._places[record.family, record.labels] = record.first
-                self._counts[record.family] += 1
+                self._places[record.family][record.labels] = record.first
                 self._open_total += not self.families[record.family].closed
 
     def describes(self, record: SeriesRecord) -> bool:
