@@ -7,7 +7,7 @@ from tidegate.providers.spec import Provider
 PROVIDER = Provider(
     name="deepseek",
     title="DeepSeek",
-    base_url="https://api.deepseek.com/v1",
+    base_url="https://api.deepseek.com",
     docs_url="https://api-docs.deepseek.com/",
     checked_on="2026-11-24",
     env_key="DEEPSEEK_API_KEY",

@@ -1,6 +1,7 @@
 """Perplexity.
 
-Every piece of its streams holds the usage so far. It has no list of models at this base.
+It offers OpenAI's Responses format; its chat completions ended in September 2026. So it is
+not offered by itself as long as this gateway serves no `/v1/responses`.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from tidegate.providers.spec import Provider
 PROVIDER = Provider(
     name="perplexity",
     title="Perplexity",
-    base_url="https://api.perplexity.ai",
-    docs_url="https://docs.perplexity.ai/guides/chat-completions-guide",
+    base_url="https://api.perplexity.ai/v1",
+    docs_url="https://docs.perplexity.ai/docs/grounded-llm/openai-compatibility",
     checked_on="2026-11-24",
     env_key="PERPLEXITY_API_KEY",
+    discover=False,
     stream_usage=False,
-    models_path="",
-    capabilities=("chat",),
+    capabilities=("responses",),
 )

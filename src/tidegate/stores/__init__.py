@@ -1,0 +1,1 @@
+"""What outlives a restart, in a database. SQLAlchemy Core only; every value is bound."""
