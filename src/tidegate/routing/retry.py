@@ -88,7 +88,7 @@ def backoff_s(
         return 0.0
     if retry_after_s is not None:
         return retry_after_s
-    ceiling = min(MAX_BACKOFF_S, BASE_BACKOFF_S * 2 ** (retry_number - 1))
+    ceiling = min(MAX_BACKOFF_S, BASE_BACKOFF_S * (1 << min(retry_number - 1, 20)))
     return ceiling * (0.5 + 0.5 * chance())
 
 

@@ -25,12 +25,9 @@ class _RuleView(Protocol):
     name_item: bytes
 
 
-class LimitStateView(Protocol):
-    """What is left of one limit after this request (`limits` is above, so only its shape)."""
-
-    rule: _RuleView
-    remaining: int
-    reset_ns: int
+#: The limit, what is left of it now, and the ns until all is there again (`limits` is a layer
+#: above, so only the shape is known here).
+LimitStateView = tuple[_RuleView, int, int]
 
 
 def error_body(error: GatewayError) -> bytes:
@@ -74,37 +71,39 @@ def limit_headers(states: Sequence[LimitStateView]) -> bytes:
     if not states:
         return b""
     if len(states) == 1:
-        state = states[0]
-        return _vendor_lines(state) + (
+        rule, remaining, reset_ns = states[0]
+        return (
+            b"x-ratelimit-limit-requests: %d\r\nx-ratelimit-remaining-requests: %d\r\n"
+            b"x-ratelimit-reset-requests: %b\r\n"
             b"ratelimit-policy: %b\r\nratelimit: %b;r=%d;t=%d\r\n"
-            % (
-                state.rule.policy_item,
-                state.rule.name_item,
-                state.remaining,
-                -(-state.reset_ns // 1_000_000_000),
-            )
+        ) % (
+            rule.amount,
+            remaining,
+            go_duration(reset_ns),
+            rule.policy_item,
+            rule.name_item,
+            remaining,
+            -(-reset_ns // 1_000_000_000),
         )
-    binding = min(states, key=lambda state: state.remaining)
-    policies = b", ".join([state.rule.policy_item for state in states])
-    current = b", ".join(
-        [
-            b"%b;r=%d;t=%d"
-            % (state.rule.name_item, state.remaining, -(-state.reset_ns // 1_000_000_000))
-            for state in states
-        ]
-    )
-    return _vendor_lines(binding) + b"ratelimit-policy: %b\r\nratelimit: %b\r\n" % (
-        policies,
-        current,
-    )
-
-
-def _vendor_lines(state: LimitStateView) -> bytes:
+    binding, least, reset_ns = min(states, key=_remaining)
+    current = [
+        b"%b;r=%d;t=%d" % (rule.name_item, remaining, -(-wait_ns // 1_000_000_000))
+        for rule, remaining, wait_ns in states
+    ]
     return (
         b"x-ratelimit-limit-requests: %d\r\nx-ratelimit-remaining-requests: %d\r\n"
-        b"x-ratelimit-reset-requests: %b\r\n"
-        % (state.rule.amount, state.remaining, go_duration(state.reset_ns))
+        b"x-ratelimit-reset-requests: %b\r\nratelimit-policy: %b\r\nratelimit: %b\r\n"
+    ) % (
+        binding.amount,
+        least,
+        go_duration(reset_ns),
+        b", ".join([rule.policy_item for rule, _, _ in states]),
+        b", ".join(current),
     )
+
+
+def _remaining(state: LimitStateView) -> int:
+    return state[1]
 
 
 def go_duration(duration_ns: int) -> bytes:

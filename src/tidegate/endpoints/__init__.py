@@ -1,0 +1,1 @@
+"""Endpoints: method, path and dialect, one file a group."""

@@ -1,0 +1,1 @@
+"""API keys: their secrets, who they stand for, and what guessing costs."""

@@ -1,0 +1,89 @@
+"""All valid keys of a worker, by digest.
+
+A dict look-up compares digests, not secrets: its time tells an attacker something about a
+keyed digest that he cannot compute, and so nothing about any secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tidegate.config.snapshot import KeySnapshot
+from tidegate.errors import Unauthenticated
+from tidegate.keys.principal import Principal
+from tidegate.keys.secrets import MAX_SECRET_BYTES, digest
+
+#: Where SDKs put their key, besides `Authorization: Bearer`.
+KEY_HEADERS = (b"x-api-key", b"api-key", b"x-goog-api-key")
+
+_HOW = "Send it as 'Authorization: Bearer <key>'."
+
+
+class KeyDirectory:
+    """The key table in force.
+
+    Attributes:
+        generation: Grows with each change of the table.
+    """
+
+    def __init__(self, pepper: bytes) -> None:
+        self._pepper = pepper
+        self._principals: dict[bytes, Principal] = {}
+        self.generation = 0
+
+    def __len__(self) -> int:
+        return len(self._principals)
+
+    def replace(self, keys: Iterable[KeySnapshot], generation: int) -> None:
+        """Put a whole new table in force, with the next request."""
+        self._principals = {
+            key.digest: Principal(
+                key_id=key.id,
+                name=key.name,
+                subject=key.id.encode(),
+                team=key.team,
+                limits=tuple(key.limits),
+                models=None if key.models is None else frozenset(key.models),
+                expires_at_ms=key.expires_at_ms,
+            )
+            for key in keys
+        }
+        self.generation = generation
+
+    def authenticate(self, headers: dict[bytes, bytes], now_ms: int) -> Principal:
+        """Return who sends a request with these headers (lower-case names).
+
+        Raises `Unauthenticated` with a reason: `missing`, `malformed` (no usable secret in a
+        known header), `ambiguous` (two different secrets), `unknown`, `expired`.
+        """
+        secret = _secret_of(headers)
+        principal = self._principals.get(digest(secret, self._pepper))
+        if principal is None:
+            raise Unauthenticated("Incorrect API key provided.", reason="unknown")
+        if principal.expires_at_ms is not None and principal.expires_at_ms <= now_ms:
+            raise Unauthenticated("This API key has expired.", reason="expired")
+        return principal
+
+
+def _secret_of(headers: dict[bytes, bytes]) -> bytes:
+    found = b""
+    authorization = headers.get(b"authorization")
+    if authorization is not None:
+        scheme, _, rest = authorization.partition(b" ")
+        found = rest.strip()
+        if scheme.lower() != b"bearer":
+            raise Unauthenticated(f"The Authorization header holds no API key. {_HOW}",
+                                  reason="malformed")  # fmt: skip
+    for name in KEY_HEADERS:
+        value = headers.get(name)
+        if value:
+            if found and found != value:
+                raise Unauthenticated(
+                    "The request holds two different API keys.", reason="ambiguous"
+                )
+            found = value
+    if not found:
+        raise Unauthenticated(f"You didn't provide an API key. {_HOW}", reason="missing")
+    if len(found) > MAX_SECRET_BYTES:
+        raise Unauthenticated("Incorrect API key provided.", reason="malformed")
+    return found

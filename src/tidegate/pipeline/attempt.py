@@ -1,0 +1,213 @@
+"""Attempts at targets until one has answered the client, or none is left.
+
+Nothing is tried again once the client has seen a byte of a model's answer. All attempts
+of a request share one deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from tidegate.dialects.openai.request import ModelRequest
+from tidegate.dialects.openai.usage import usage_of_answer
+from tidegate.errors import BadUpstream
+from tidegate.pipeline.call import Call
+from tidegate.pipeline.failure import (
+    Failure,
+    UpstreamRefusal,
+    failure_of_answer,
+    failure_of_fault,
+    outcome_of_fault,
+)
+from tidegate.pipeline.forward import lines_to_client, lines_to_upstream
+from tidegate.pipeline.gateway import Gateway
+from tidegate.pipeline.relay import StreamRelay
+from tidegate.pipeline.settle import finish
+from tidegate.routing.plan import ModelRoute
+from tidegate.routing.retry import backoff_s
+from tidegate.routing.target import Target
+from tidegate.upstream.answer import UpstreamAnswer, UpstreamFault
+
+log = logging.getLogger("tidegate.pipeline")
+
+#: Turns a target's whole answer into the client's, where the two differ.
+Encode = Callable[[bytes, Target], bytes]
+
+MAX_ANSWER_BYTES = 256 * 1024 * 1024
+
+
+async def run_attempts(
+    gateway: Gateway,
+    call: Call,
+    request: ModelRequest,
+    route: ModelRoute,
+    encode: Encode | None = None,
+) -> None:
+    """Answer *call* from *route* or its fallbacks; raises the last attempt's error."""
+    loop = gateway.loop
+    deadline = loop.time() + route.total_s
+    call.forwarded = lines_to_upstream(call.exchange.headers)
+    relay = StreamRelay(gateway, call) if call.stream else None
+    call.task = asyncio.current_task()
+    call.exchange.watcher = call
+    failure: Failure | None = None
+    try:
+        for step in route.chain:
+            if failure is not None:
+                gateway.meters.fallbacks.labels(step.name, failure.reason).inc()
+            failure = await _try_route(gateway, call, request, step, deadline, relay, encode)
+            if failure is None:
+                return
+            if failure.next == "final" and not _may_fall_back(failure):
+                break
+    finally:
+        if relay is not None:
+            relay.close()
+    if failure is not None:
+        raise failure.error
+
+
+def _may_fall_back(failure: Failure) -> bool:
+    """Whether a fallback model may answer what this one's providers refused for good."""
+    return isinstance(failure.error, UpstreamRefusal) and failure.error.status == 404
+
+
+async def _try_route(
+    gateway: Gateway,
+    call: Call,
+    request: ModelRequest,
+    route: ModelRoute,
+    deadline: float,
+    relay: StreamRelay | None,
+    encode: Encode | None,
+) -> Failure | None:
+    """Try one model name's targets; None when the client has been answered."""
+    route.budget.note_request()
+    order = list(route.order(gateway.chance))
+    retries_left = route.retries
+    position = 0
+    while True:
+        target = order[position]
+        failure = await attempt(gateway, call, request, target, deadline, relay, encode)
+        if failure is None or failure.next == "final":
+            return failure
+        if failure.next == "failover":
+            # This place will not do; the others of the name may.
+            order.pop(position)
+            if not order:
+                return failure
+            position %= len(order)
+            wait_s = 0.0
+        else:
+            following = (position + 1) % len(order)
+            wait_s = backoff_s(
+                route.retries - retries_left + 1,
+                gateway.chance,
+                failure.retry_after_s,
+                other_target=following != position,
+            )
+            position = following
+        if retries_left <= 0 or gateway.loop.time() + wait_s >= deadline:
+            return failure
+        if not route.budget.take():
+            return failure
+        retries_left -= 1
+        gateway.meters.retries.labels(target.provider, failure.reason).inc()
+        if wait_s > 0.0:
+            await asyncio.sleep(wait_s)
+
+
+async def attempt(
+    gateway: Gateway,
+    call: Call,
+    request: ModelRequest,
+    target: Target,
+    deadline: float,
+    relay: StreamRelay | None,
+    encode: Encode | None,
+) -> Failure | None:
+    """Send the request to one target. None when the client has been answered."""
+    loop = gateway.loop
+    endpoint = call.endpoint
+    body = request.body_for(
+        target.model, target.raw_model, force_usage=endpoint.streams and target.stream_usage
+    )
+    head = b"%b%bcontent-length: %d\r\n\r\n" % (
+        target.head(endpoint.upstream_path),
+        call.forwarded,
+        len(body),
+    )
+    call.attempts += 1
+    call.target = target
+    meters = target.meters
+    sent_at = loop.time()
+    answer: UpstreamAnswer | None = None
+    outcome = "cancelled"
+    try:
+        answer = await target.client.send(head, body, deadline=deadline)
+        call.upstream = answer
+        status = answer.status
+        if status == 200 or status == 201:
+            if relay is not None and _is_event_stream(answer):
+                outcome, failure = await relay.run(answer, target, sent_at)
+            else:
+                whole = await answer.read(MAX_ANSWER_BYTES)
+                outcome = "ok"
+                call.upstream_s += loop.time() - sent_at
+                _deliver(gateway, call, target, answer, whole, encode)
+                return None
+        else:
+            outcome, failure = await failure_of_answer(answer)
+    except UpstreamFault as fault:
+        outcome, failure = outcome_of_fault(fault), failure_of_fault(fault)
+        log.warning(
+            "request %s: %s at provider %s: %s",
+            call.request_id,
+            fault.kind,
+            target.provider,
+            fault,
+        )
+    finally:
+        call.upstream = None
+        if answer is not None:
+            answer.cancel()
+        meters.outcome(outcome).inc()
+        meters.duration.observe(loop.time() - sent_at)
+    call.upstream_s += loop.time() - sent_at
+    return failure
+
+
+def _deliver(
+    gateway: Gateway,
+    call: Call,
+    target: Target,
+    answer: UpstreamAnswer,
+    whole: bytes,
+    encode: Encode | None,
+) -> None:
+    """Hand a whole answer to the client, its usage counted first."""
+    usage = usage_of_answer(whole)
+    call.usage = usage
+    target.meters.count_usage(usage)
+    if call.status:
+        # Keep-alive comments have promised an event stream already.
+        raise BadUpstream("The provider answered a stream request with a whole answer.")
+    if encode is not None:
+        whole = encode(whole, target)
+        content_type = b"application/json"
+    else:
+        content_type = answer.headers.get(b"content-type", b"application/json")
+    call.delivered_bytes = len(whole)
+    finish(
+        gateway,
+        call,
+        answer.status,
+        b"%b%bcontent-type: %b\r\n" % (target.note, lines_to_client(answer.headers), content_type),
+        whole,
+    )
+
+
+def _is_event_stream(answer: UpstreamAnswer) -> bool:
+    return answer.headers.get(b"content-type", b"")[:17].lower() == b"text/event-stream"

@@ -1,0 +1,117 @@
+"""One client request on its way through the pipeline, and what is known of it so far."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from tidegate.dialects.usage import Usage
+
+if TYPE_CHECKING:
+    from tidegate.edge.exchange import Exchange
+    from tidegate.keys.principal import Principal
+    from tidegate.limits.limiter import Decision
+    from tidegate.pipeline.endpoint import Endpoint
+    from tidegate.routing.target import Target
+    from tidegate.upstream.answer import UpstreamAnswer
+
+
+class Call:
+    """State of one request; made at its head, dropped when it is settled.
+
+    Attributes:
+        exchange: The request and the way to answer it.
+        endpoint: What it asks for.
+        tail: What followed the path of an endpoint that takes a name, else `b""`.
+        request_id: Ours, on every answer and log line.
+        principal: Who asks; None until authenticated.
+        decision: The limiter's; None until asked.
+        model: Configured model name, or None. Never the client's own text.
+        stream: Whether an event stream was asked for.
+        target: The deployment tried last.
+        attempts: How many were tried.
+        status: Status that the client was sent; 0 before.
+        outcome: One word for the log: `ok`, an error code, or `client_gone`.
+        usage: Tokens, when the provider told.
+        upstream_s: Seconds spent waiting for upstreams (all attempts).
+        ttft_s: Seconds from the request's arrival to the first piece of the answer.
+        delivered_bytes: Bytes of the model's answer handed to the client.
+        settled: Guards against settling twice.
+        wants_usage: Whether the client asked for a stream's usage event itself.
+        forwarded: Header lines of the client that go on to providers.
+        task: Serves this call while it waits for an upstream; cancelled if the client leaves.
+        upstream: The answer being read, if any.
+    """
+
+    __slots__ = (
+        "attempts",
+        "decision",
+        "delivered_bytes",
+        "endpoint",
+        "exchange",
+        "forwarded",
+        "model",
+        "outcome",
+        "principal",
+        "request_id",
+        "settled",
+        "started_at",
+        "status",
+        "stream",
+        "tail",
+        "target",
+        "task",
+        "ttft_s",
+        "upstream",
+        "upstream_s",
+        "usage",
+        "wants_usage",
+    )
+
+    def __init__(
+        self, exchange: Exchange, endpoint: Endpoint, tail: bytes, request_id: str
+    ) -> None:
+        self.exchange = exchange
+        self.endpoint = endpoint
+        self.tail = tail
+        self.request_id = request_id
+        self.started_at = exchange.started_at
+        self.principal: Principal | None = None
+        self.decision: Decision | None = None
+        self.model: str | None = None
+        self.stream = False
+        self.target: Target | None = None
+        self.attempts = 0
+        self.status = 0
+        self.outcome = "ok"
+        self.usage: Usage | None = None
+        self.upstream_s = 0.0
+        self.ttft_s: float | None = None
+        self.delivered_bytes = 0
+        self.settled = False
+        self.wants_usage = False
+        self.forwarded = b""
+        self.task: asyncio.Task[None] | None = None
+        self.upstream: UpstreamAnswer | None = None
+
+    def client_gone(self) -> None:
+        """Cancel the work for a client that has left (`edge.exchange.ClientWatcher`)."""
+        if self.task is not None:
+            self.task.cancel()
+
+    def client_slow(self) -> None:
+        """Hold back the upstream while the client does not read."""
+        if self.upstream is not None:
+            self.upstream.pause()
+
+    def client_ready(self) -> None:
+        """Let the upstream go on."""
+        if self.upstream is not None:
+            self.upstream.resume()
+
+    def base_headers(self) -> bytes:
+        """Return the header lines of every answer: request id, and limits once decided."""
+        lines = b"x-request-id: " + self.request_id.encode() + b"\r\n"
+        if self.decision is not None and self.decision.states:
+            lines += self.endpoint.dialect.limit_headers(self.decision.states)
+        return lines

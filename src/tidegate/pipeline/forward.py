@@ -1,0 +1,42 @@
+"""Which headers cross the gateway, both ways. Whatever is not listed stays behind.
+
+A client's authorization, cookies, forwarding and hop-by-hop headers never reach a provider;
+a provider's cookies, limits and account headers never reach a client.
+"""
+
+from __future__ import annotations
+
+#: Sent on to the provider. Values are one line each: the edge has refused anything else.
+TO_UPSTREAM = frozenset(
+    {
+        b"openai-beta",
+        b"openai-organization",
+        b"openai-project",
+        b"idempotency-key",
+        b"x-client-request-id",
+        b"traceparent",
+        b"tracestate",
+    }
+)
+
+#: Sent back to the client.
+TO_CLIENT = (b"openai-processing-ms", b"openai-version", b"openai-model")
+
+
+def lines_to_upstream(headers: dict[bytes, bytes]) -> bytes:
+    """Return the header lines of a client's request that go on to the provider."""
+    if TO_UPSTREAM.isdisjoint(headers):
+        return b""
+    return b"".join(
+        [name + b": " + value + b"\r\n" for name, value in headers.items() if name in TO_UPSTREAM]
+    )
+
+
+def lines_to_client(headers: dict[bytes, bytes]) -> bytes:
+    """Return the header lines of a provider's answer that go back to the client."""
+    lines = b""
+    for name in TO_CLIENT:
+        value = headers.get(name)
+        if value is not None:
+            lines += name + b": " + value + b"\r\n"
+    return lines

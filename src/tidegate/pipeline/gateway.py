@@ -1,0 +1,153 @@
+"""The services that endpoints and stages are given, and the state a reload replaces."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import random
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from tidegate.errors import Forbidden, ModelNotFound
+from tidegate.limits.rules import Rule
+
+if TYPE_CHECKING:
+    from tidegate.config.snapshot import Snapshot
+    from tidegate.keys.directory import KeyDirectory
+    from tidegate.keys.principal import Principal
+    from tidegate.keys.throttle import GuessThrottle
+    from tidegate.limits.limiter import Limiter
+    from tidegate.pipeline.access_log import AccessLog
+    from tidegate.pipeline.meters import Meters
+    from tidegate.routing.plan import ModelRoute
+    from tidegate.sweep import Sweep
+
+#: `(content header lines, body)` of the metrics page for an Accept and Accept-Encoding.
+RenderPage = Callable[[bytes | None, bytes | None], Awaitable[tuple[bytes, bytes]]]
+
+_MAX_OPEN_ROUTES = 1_000
+
+
+class State:
+    """One configuration generation as the data plane uses it. Never changed, only replaced.
+
+    Attributes:
+        snapshot: What it was built from.
+        routes: Configured model names.
+        open_route: Makes a route for a name such as `openai/gpt-4o`, or returns None.
+        rules: Limits by name.
+    """
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        routes: dict[str, ModelRoute],
+        open_route: Callable[[str], ModelRoute | None],
+    ) -> None:
+        self.snapshot = snapshot
+        self.routes = routes
+        self.open_route = open_route
+        self.rules = {limit.name: Rule.from_snapshot(limit) for limit in snapshot.limits}
+        self._defaults = snapshot.default_limits
+        self._open_routes: dict[str, ModelRoute] = {}
+        self._key_rules: dict[tuple[str, tuple[str, ...]], tuple[Rule, ...]] = {}
+
+    def route(self, name: str, principal: Principal) -> ModelRoute:
+        """Return the route of *name* for *principal*.
+
+        Raises `ModelNotFound`, in the same words for a name that does not exist and one that
+        this key may not use, so that nobody learns what others have.
+        """
+        allowed = principal.models
+        if allowed is None or name in allowed:
+            route = self.routes.get(name) or self._open_routes.get(name) or self._open(name)
+            if route is not None:
+                return route
+        raise ModelNotFound(self._not_found(name, principal), param="model")
+
+    def visible_models(self, principal: Principal) -> list[str]:
+        """Return the configured names that *principal* may use, sorted."""
+        allowed = principal.models
+        return sorted(name for name in self.routes if allowed is None or name in allowed)
+
+    def rules_of(self, principal: Principal) -> tuple[Rule, ...]:
+        """Return the limits of a key: the default ones, then its own.
+
+        Raises `Forbidden` when the key names a limit that is no longer configured: a key that
+        silently lost its limit could spend without end.
+        """
+        cache_key = (principal.key_id, principal.limits)
+        rules = self._key_rules.get(cache_key)
+        if rules is None:
+            names = dict.fromkeys((*self._defaults, *principal.limits))
+            missing = [name for name in names if name not in self.rules]
+            if missing:
+                raise Forbidden(
+                    f"This key's limit {missing[0]!r} is not configured; ask the operator."
+                )
+            rules = self._key_rules[cache_key] = tuple(self.rules[name] for name in names)
+        return rules
+
+    def _open(self, name: str) -> ModelRoute | None:
+        route = self.open_route(name)
+        if route is not None:
+            # Names come from clients: the memory they can take is bounded.
+            if len(self._open_routes) >= _MAX_OPEN_ROUTES:
+                self._open_routes.pop(next(iter(self._open_routes)))
+            self._open_routes[name] = route
+        return route
+
+    def _not_found(self, name: str, principal: Principal) -> str:
+        shown = name if len(name) <= 200 else name[:200] + "…"
+        message = f"The model `{shown}` does not exist or you do not have access to it."
+        near = difflib.get_close_matches(
+            name[:200], self.visible_models(principal), n=3, cutoff=0.5
+        )
+        if near:
+            message += " Did you mean " + ", ".join(f"`{match}`" for match in near) + "?"
+        return message
+
+
+class Gateway:
+    """Everything a stage may use. One for each worker.
+
+    Attributes:
+        state: The generation in force; a call takes it once and keeps it.
+        directory: Keys.
+        limiter: The table that all workers share.
+        throttle: Slows down whoever guesses keys.
+        meters: Metric series.
+        access_log: One line a request.
+        sweep: Deadlines.
+        loop: The worker's event loop.
+        render_page: The metrics page.
+        is_ready: Whether new traffic should be sent here.
+        chance: Source of numbers in [0, 1) for weights and jitter.
+    """
+
+    def __init__(
+        self,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        sweep: Sweep,
+        state: State,
+        directory: KeyDirectory,
+        limiter: Limiter,
+        throttle: GuessThrottle,
+        meters: Meters,
+        access_log: AccessLog,
+        render_page: RenderPage,
+        is_ready: Callable[[], bool],
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.loop = loop
+        self.sweep = sweep
+        self.state = state
+        self.directory = directory
+        self.limiter = limiter
+        self.throttle = throttle
+        self.meters = meters
+        self.access_log = access_log
+        self.render_page = render_page
+        self.is_ready = is_ready
+        self.chance = chance

@@ -1,0 +1,164 @@
+"""The stages of a request, in order. A newcomer reads this file and knows the product.
+
+    bytes → edge → route → authenticate → admit → plan → attempt → relay → settle
+
+The edge has already refused whatever is not one good HTTP request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from tidegate import ids
+from tidegate.dialects.openai import OPENAI
+from tidegate.dialects.seed_chat import SEED
+from tidegate.edge.exchange import Exchange
+from tidegate.errors import (
+    ClientGone,
+    GatewayError,
+    MethodNotAllowed,
+    NotFound,
+    RateLimited,
+    Unauthenticated,
+    Unavailable,
+)
+from tidegate.keys.principal import Principal
+from tidegate.pipeline.call import Call
+from tidegate.pipeline.endpoint import Endpoint, RouteTable
+from tidegate.pipeline.gateway import Gateway
+from tidegate.pipeline.settle import finish, refuse, settle
+from tidegate.routing.plan import ModelRoute
+
+log = logging.getLogger("tidegate.pipeline")
+
+
+class InternalError(GatewayError):
+    """A defect of ours (500). What happened stands in the log, under the request id."""
+
+
+class Pipeline:
+    """Serves exchanges: the edge's handler."""
+
+    def __init__(self, gateway: Gateway, routes: RouteTable) -> None:
+        self._gateway = gateway
+        self._routes = routes
+
+    async def __call__(self, exchange: Exchange) -> None:
+        """Serve one request; every way out of it is answered, counted and logged once."""
+        gateway = self._gateway
+        endpoint, tail, allow = self._routes.find(exchange.method, exchange.path)
+        call = Call(exchange, endpoint or _unknown(exchange.path), tail, ids.request_id())
+        gateway.meters.in_flight.inc()
+        try:
+            if endpoint is None:
+                raise _no_endpoint(exchange, allow)
+            await endpoint.run(gateway, call)
+        except GatewayError as error:
+            refuse(gateway, call, error)
+        except ClientGone:
+            call.outcome = "client_gone"
+        except asyncio.CancelledError:
+            _on_cancel(gateway, call)
+        except Exception:
+            log.exception("request %s failed", call.request_id)
+            refuse(gateway, call, InternalError("The gateway failed to serve this request."))
+        finally:
+            exchange.watcher = None
+            gateway.meters.in_flight.dec()
+            if call.decision is not None:
+                call.decision.release()
+            if not call.settled:
+                settle(gateway, call, call.status)
+
+
+async def authenticate(gateway: Gateway, call: Call) -> Principal:
+    """Find out who asks. Raises `Unauthenticated`, held back for an address that guesses."""
+    exchange = call.exchange
+    try:
+        principal = gateway.directory.authenticate(exchange.headers, time.time_ns() // 1_000_000)
+    except Unauthenticated as error:
+        gateway.meters.auth_failures.labels(error.reason).inc()
+        wait_s = gateway.throttle.reserve(exchange.client_ip)
+        if wait_s > 0.0:
+            try:
+                await asyncio.sleep(wait_s)
+            finally:
+                gateway.throttle.release()
+        raise
+    call.principal = principal
+    return principal
+
+
+async def admit(
+    gateway: Gateway, call: Call, principal: Principal, route: ModelRoute | None
+) -> None:
+    """Pass all limits of this request at once, or raise `RateLimited`.
+
+    Everything that can refuse for another reason (401, 400, 404) comes before: a request
+    that is refused consumes nothing.
+    """
+    limiter = gateway.limiter
+    checks = []
+    for rule in gateway.state.rules_of(principal):
+        per = rule.per
+        if per == "key":
+            checks.append(limiter.check(rule, principal.subject))
+        elif per == "ip":
+            checks.append(limiter.check(rule, call.exchange.client_ip.encode()))
+        elif per == "global":
+            checks.append(limiter.check(rule, b""))
+        elif route is not None:
+            checks.append(limiter.check(rule, route.name.encode()))
+    meters = gateway.meters
+    if not checks:
+        meters.allowed.inc()
+        return
+    decision = limiter.admit(checks)
+    if decision is None:
+        decision = await limiter.admit_later(checks)
+    call.decision = decision
+    meters.count_decision(decision)
+    if decision.allowed:
+        meters.allowed.inc()
+        return
+    meters.blocked.inc()
+    refused_by = decision.refused_by
+    name = "" if refused_by is None else f" '{refused_by.name}'"
+    raise RateLimited(
+        f"Rate limit{name} reached; try again in {decision.retry_after_ns / 1e9:.3g} s.",
+        retry_after_s=decision.retry_after_ns / 1e9,
+    )
+
+
+def _on_cancel(gateway: Gateway, call: Call) -> None:
+    """A task is cancelled when its client has left, or when the process stops at once."""
+    if call.exchange.disconnected:
+        call.outcome = "client_gone"
+    elif not call.settled:
+        refuse(gateway, call, Unavailable("The gateway is shutting down.", retry_after_s=1.0))
+
+
+def _no_endpoint(exchange: Exchange, allow: bytes) -> GatewayError:
+    method = exchange.method.decode("ascii", "replace")
+    path = exchange.path[:200].decode("ascii", "replace")
+    if allow:
+        return MethodNotAllowed(
+            f"Method {method} is not allowed here; use {allow.decode()}.", allow=allow.decode()
+        )
+    return NotFound(f"Invalid URL ({method} {path})")
+
+
+def _unknown(path: bytes) -> Endpoint:
+    return _UNKNOWN_SEED if path.startswith(b"/api/") else _UNKNOWN_OPENAI
+
+
+async def _no_run(gateway: Gateway, call: Call) -> None:
+    raise NotFound("Invalid URL")
+
+
+_UNKNOWN_OPENAI = Endpoint("unknown", b"", b"", OPENAI, _no_run)
+_UNKNOWN_SEED = Endpoint("unknown", b"", b"", SEED, _no_run)
+
+__all__ = ["Pipeline", "admit", "authenticate", "finish"]

@@ -1,0 +1,200 @@
+"""An event stream on its way from a target to the client.
+
+The client's side of a stream outlives attempts: after 15 s of silence it is opened with a
+comment, and an attempt that fails before any event may still be followed by another. From
+the first event on, the stream either ends whole (`[DONE]`) or in an error event.
+"""
+
+from __future__ import annotations
+
+import math
+
+from tidegate.dialects.openai.stream import DONE, KEEP_ALIVE, CompletionStream, StreamTooLarge
+from tidegate.errors import BadUpstream
+from tidegate.pipeline.call import Call
+from tidegate.pipeline.failure import Failure, failure_of_first_event
+from tidegate.pipeline.forward import lines_to_client
+from tidegate.pipeline.gateway import Gateway
+from tidegate.pipeline.settle import settle
+from tidegate.routing.target import Target
+from tidegate.upstream.answer import UpstreamAnswer, UpstreamFault
+
+SILENCE_S = 15.0
+#: How long an upstream may take to end its body after `[DONE]` before it is cut off.
+_AFTER_DONE_S = 1.0
+
+_STREAM_HEADERS = (
+    b"content-type: text/event-stream; charset=utf-8\r\n"
+    b"cache-control: no-cache\r\nx-accel-buffering: no\r\n"
+)
+
+
+class FirstEventError(Exception):
+    """The first event of a stream is an error: the client has seen nothing yet."""
+
+
+class StreamRelay:
+    """The client's side of one stream; also the sink of the upstream's pieces.
+
+    Attributes:
+        deadline: When silence has lasted long enough for a comment (see `sweep.Sweep`).
+    """
+
+    __slots__ = (
+        "_call",
+        "_exchange",
+        "_gateway",
+        "_last_at",
+        "_loop",
+        "_scanner",
+        "_sent_at",
+        "_target",
+        "_upstream",
+        "deadline",
+    )
+
+    def __init__(self, gateway: Gateway, call: Call) -> None:
+        self._gateway = gateway
+        self._loop = gateway.loop
+        self._call = call
+        self._exchange = call.exchange
+        self._scanner: CompletionStream | None = None
+        self._target: Target | None = None
+        self._upstream: UpstreamAnswer | None = None
+        self._last_at = 0.0
+        self._sent_at = 0.0
+        self.deadline = self._loop.time() + SILENCE_S
+        gateway.sweep.add(self)
+
+    def close(self) -> None:
+        """Stop watching for silence."""
+        self._gateway.sweep.discard(self)
+
+    async def run(
+        self, answer: UpstreamAnswer, target: Target, sent_at: float
+    ) -> tuple[str, Failure | None]:
+        """Relay *answer* to its end: `(outcome, failure)`, no failure once bytes were sent."""
+        call = self._call
+        scanner = CompletionStream(hide_usage=not call.wants_usage)
+        self._scanner, self._target, self._upstream = scanner, target, answer
+        self._sent_at = sent_at
+        fault: UpstreamFault | None = None
+        try:
+            await answer.relay(self._on_data)
+            if not scanner.done and scanner.error is None:
+                self._forward(scanner.end())
+        except UpstreamFault as caught:
+            fault = caught
+        except FirstEventError:
+            return "error_event", failure_of_first_event(scanner.error or b"{}")
+        except StreamTooLarge:
+            fault = UpstreamFault("protocol", "event over the cap", sent=True, answered=True)
+        finally:
+            self._upstream = None
+            if not call.settled:
+                call.usage = scanner.usage
+        if call.settled:
+            return "ok" if scanner.finished and scanner.error is None else "error_event", None
+        if not scanner.started and scanner.error is None and not scanner.finished:
+            # Nothing of an answer was seen: another attempt may follow.
+            raise fault or UpstreamFault(
+                "truncated", "the stream ended before its first event", sent=True, answered=True
+            )
+        if scanner.finished:
+            self._end_whole()
+            return "ok", None
+        self._end_cut()
+        return ("timeout" if fault is not None and fault.kind == "idle" else "cut"), None
+
+    def _on_data(self, data: bytes) -> None:
+        """Take one piece from the upstream; runs inside its read callback."""
+        scanner = self._scanner
+        assert scanner is not None
+        out = scanner.feed(data)
+        if scanner.error is not None and not scanner.started:
+            raise FirstEventError
+        if out:
+            self._forward(out)
+        if scanner.done or scanner.error is not None:
+            if not self._call.settled:
+                if scanner.error is not None:
+                    self._end_after_error()
+                else:
+                    self._end_whole()
+            self.deadline = self._loop.time() + _AFTER_DONE_S
+
+    def _forward(self, out: bytes) -> None:
+        if not out:
+            return
+        call = self._call
+        now = self._loop.time()
+        target = self._target
+        assert target is not None
+        if not call.status:
+            self._open()
+        if call.ttft_s is not None:
+            target.meters.inter_token.observe(now - self._last_at)
+        elif self._scanner is not None and self._scanner.started:
+            call.ttft_s = now - call.started_at
+            target.meters.ttft.observe(call.ttft_s)
+        self._last_at = now
+        self.deadline = now + SILENCE_S
+        call.delivered_bytes += len(out)
+        self._exchange.write(out)
+
+    def _open(self) -> None:
+        """Send the head of the client's answer."""
+        call = self._call
+        call.status = 200
+        lines = call.base_headers() + _STREAM_HEADERS
+        if self._target is not None:
+            lines += self._target.note
+        if self._upstream is not None:
+            lines += lines_to_client(self._upstream.headers)
+        self._exchange.start(200, lines)
+
+    def _end_whole(self) -> None:
+        self._end("ok", DONE)
+
+    def _end_after_error(self) -> None:
+        """End behind the upstream's own error event, which has been forwarded."""
+        self._end("upstream_error", b"")
+
+    def _end_cut(self) -> None:
+        error = BadUpstream("The provider's stream ended before it was finished.")
+        self._end("stream_cut", self._call.endpoint.dialect.error_event(error))
+
+    def _end(self, outcome: str, last: bytes) -> None:
+        call = self._call
+        call.outcome = outcome
+        call.upstream_s += self._loop.time() - self._sent_at
+        if not call.status:
+            self._open()
+        self._count_usage()
+        settle(self._gateway, call, call.status)
+        call.exchange.watcher = None
+        if last:
+            self._exchange.write(last)
+        self._exchange.end()
+
+    def _count_usage(self) -> None:
+        """Count what the provider told of tokens, once per attempt that began to answer."""
+        scanner, target = self._scanner, self._target
+        if scanner is not None and target is not None and scanner.started:
+            self._call.usage = scanner.usage
+            target.meters.count_usage(scanner.usage)
+
+    def on_deadline(self, now: float) -> None:
+        """Break a silence with a comment, or cut off an upstream that does not end."""
+        call = self._call
+        if call.settled:
+            self.deadline = math.inf
+            if self._upstream is not None:
+                self._upstream.cancel()
+            return
+        self.deadline = now + SILENCE_S
+        if self._exchange.disconnected:
+            return
+        if not call.status:
+            self._open()
+        self._exchange.write(KEEP_ALIVE)

@@ -1,0 +1,68 @@
+"""The end of a request: count it, log it, then let the last byte leave.
+
+Everything is counted before the answer's last byte is written, so a client that reads the
+metrics page after its answer finds itself in it.
+"""
+
+from __future__ import annotations
+
+from tidegate.errors import GatewayError, MethodNotAllowed, Unauthenticated
+from tidegate.pipeline.call import Call
+from tidegate.pipeline.failure import UpstreamRefusal
+from tidegate.pipeline.gateway import Gateway
+
+_JSON = b"content-type: application/json\r\n"
+
+
+def finish(gateway: Gateway, call: Call, status: int, headers: bytes, body: bytes) -> None:
+    """Answer a call whole. *headers* are lines after those of every answer."""
+    call.status = status
+    lines = call.base_headers() + headers
+    settle(gateway, call, status)
+    call.exchange.answer(status, lines, body)
+
+
+def refuse(gateway: Gateway, call: Call, error: GatewayError) -> None:
+    """Answer with *error* in the dialect; in-band when a stream has begun."""
+    if call.settled or call.exchange.disconnected:
+        return
+    call.outcome = error.code
+    dialect = call.endpoint.dialect
+    if call.status:
+        settle(gateway, call, call.status)
+        call.exchange.write(dialect.error_event(error))
+        call.exchange.end()
+        return
+    headers = dialect.retry_headers(error)
+    if isinstance(error, MethodNotAllowed):
+        headers += b"allow: " + error.allow.encode() + b"\r\n"
+    elif isinstance(error, Unauthenticated):
+        headers += b"www-authenticate: Bearer\r\n"
+    if isinstance(error, UpstreamRefusal) and dialect.name == "openai":
+        headers += b"content-type: " + error.content_type + b"\r\n"
+        finish(gateway, call, error.status, headers, error.body)
+        return
+    finish(gateway, call, error.status, headers + _JSON, dialect.error_body(error))
+
+
+def settle(gateway: Gateway, call: Call, status: int) -> None:
+    """Count and log one request, once. *status* 0 means that the client left before one."""
+    call.settled = True
+    endpoint = call.endpoint
+    duration_s = gateway.loop.time() - call.started_at
+    if endpoint.counted:
+        meters = gateway.meters
+        meters.requests.labels(endpoint.name, STATUS_LABELS.get(status) or "other").inc()
+        meters.duration.labels(endpoint.name, "true" if call.stream else "false").observe(
+            duration_s
+        )
+        if call.upstream_s:
+            meters.overhead.labels(endpoint.name).observe(max(0.0, duration_s - call.upstream_s))
+        if call.outcome == "client_gone":
+            phase = "answer" if call.delivered_bytes else "upstream" if call.attempts else "request"
+            meters.disconnects.labels(phase).inc()
+    gateway.access_log.note(call, status, duration_s)
+
+
+#: Status → label; 499 is what the page shows for a client that left before any status.
+STATUS_LABELS = {status: str(status) for status in range(100, 600)} | {0: "499"}

@@ -1,0 +1,270 @@
+"""The composition root of a worker's data plane: the only place that names concrete classes.
+
+A reload builds a new `State` beside the one in force and swaps it; connections to providers
+whose settings did not change are kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import ssl
+from collections.abc import Callable
+from functools import partial
+
+from tidegate import __version__
+from tidegate.config.snapshot import KeySnapshot, ProviderSnapshot, Snapshot
+from tidegate.edge.exchange import Exchange
+from tidegate.endpoints.table import route_table
+from tidegate.errors import ConfigError
+from tidegate.keys.directory import KeyDirectory
+from tidegate.keys.throttle import GuessThrottle
+from tidegate.limits.limiter import Limiter
+from tidegate.memory import LIMITER_LOCK, Segment
+from tidegate.metrics.page import MetricsPage
+from tidegate.metrics.registry import Registry
+from tidegate.pipeline.access_log import AccessLog
+from tidegate.pipeline.gateway import Gateway, State
+from tidegate.pipeline.handle import Pipeline
+from tidegate.pipeline.meters import Meters
+from tidegate.providers.demo_upstream import DemoUpstream
+from tidegate.providers.discover import providers_by_name
+from tidegate.routing.plan import ModelRoute, link_fallbacks
+from tidegate.routing.target import Target
+from tidegate.sweep import Sweep
+from tidegate.upstream.origin import Origin
+from tidegate.upstream.pool import UpstreamPool
+
+#: Metric label of models that clients name as `provider/model` without configuration.
+OPEN_LABEL = "*"
+_OPEN_RETRIES = 2
+_OPEN_TOTAL_S = 600.0
+
+
+class DataPlane:
+    """Everything of a worker between the edge and the upstreams.
+
+    Attributes:
+        handler: Serves exchanges; the edge's handler.
+        generation: Configuration generation in force.
+        draining: Set by the worker when it stops taking new traffic.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        segment: Segment,
+        slot: int,
+        sweep: Sweep,
+        snapshot: Snapshot,
+        keys: tuple[KeySnapshot, ...],
+        *,
+        registry: Registry,
+        access_log_fd: int | None,
+    ) -> None:
+        self._loop = loop
+        self._sweep = sweep
+        self._registry = registry
+        self._meters = Meters(registry)
+        self._pools: dict[tuple[object, ...], UpstreamPool | DemoUpstream] = {}
+        self._page = MetricsPage(segment, registry)
+        self._keys_loaded = False
+        self.draining = False
+        limiter_key = hashlib.blake2b(snapshot.pepper, digest_size=32, person=b"tidegate-limits")
+        directory = KeyDirectory(snapshot.pepper)
+        state = self._build(snapshot)
+        self._gateway = Gateway(
+            loop=loop,
+            sweep=sweep,
+            state=state,
+            directory=directory,
+            limiter=Limiter(segment.limiter, _LimiterLock(segment), limiter_key.digest()),
+            throttle=GuessThrottle(),
+            meters=self._meters,
+            access_log=AccessLog(loop, access_log_fd),
+            render_page=self._page.render,
+            is_ready=self.is_ready,
+        )
+        self.set_keys(keys, 0)
+        self.handler: Callable[[Exchange], object] = Pipeline(self._gateway, route_table())
+
+    @property
+    def generation(self) -> int:
+        """Configuration generation in force."""
+        return self._gateway.state.snapshot.generation
+
+    def is_ready(self) -> bool:
+        """Whether new traffic is welcome: keys loaded, something to route to, not draining."""
+        state = self._gateway.state
+        return self._keys_loaded and not self.draining and bool(state.snapshot.providers)
+
+    def apply(self, snapshot: Snapshot) -> None:
+        """Put *snapshot* in force; running requests keep the state they began with.
+
+        Raises:
+            ConfigError: It cannot be used; the old state stays in force.
+        """
+        state = self._build(snapshot)
+        self._gateway.state = state
+        self._close_unused(snapshot)
+
+    def set_keys(self, keys: tuple[KeySnapshot, ...], generation: int) -> None:
+        """Replace the key table; effective with the next request."""
+        self._gateway.directory.replace(keys, generation)
+        self._keys_loaded = True
+
+    def close(self) -> None:
+        """Close idle connections to providers and write out the log."""
+        for pool in self._pools.values():
+            pool.close()
+        self._gateway.access_log.flush()
+
+    def _build(self, snapshot: Snapshot) -> State:
+        providers = {provider.name: provider for provider in snapshot.providers}
+        problems: list[tuple[str, str]] = []
+        for provider in snapshot.providers:
+            try:
+                self._pool(provider)
+            except ValueError as error:
+                problems.append((f"providers.{provider.name}", str(error)))
+        if problems:
+            raise ConfigError(problems)
+        routes = {
+            model.name: ModelRoute(
+                model.name,
+                [
+                    self._target(providers[t.provider], t.model, t.model, t.weight)
+                    for t in model.targets
+                ],
+                retries=model.retries,
+                total_s=model.total_s,
+            )
+            for model in snapshot.models
+        }
+        try:
+            link_fallbacks(routes, {model.name: model.fallbacks for model in snapshot.models})
+        except ValueError as error:
+            raise ConfigError([("models", str(error))]) from None
+        return State(snapshot, routes, partial(self._open_route, providers))
+
+    def _open_route(
+        self, providers: dict[str, ProviderSnapshot], name: str
+    ) -> ModelRoute | None:
+        """Make a route for `provider/model`, where that provider takes any model name."""
+        prefix, slash, model = name.partition("/")
+        provider = providers.get(prefix)
+        if not slash or not model or provider is None or not provider.passthrough_models:
+            return None
+        target = self._target(provider, model, OPEN_LABEL, 1)
+        return ModelRoute(
+            f"{prefix}/{OPEN_LABEL}", [target], retries=_OPEN_RETRIES, total_s=_OPEN_TOTAL_S
+        )
+
+    def _target(self, provider: ProviderSnapshot, model: str, label: str, weight: int) -> Target:
+        row = providers_by_name()[provider.kind]
+        pool = self._pool(provider)
+        if isinstance(pool, DemoUpstream):
+            base_path, origin_lines = b"", b""
+        else:
+            base_path = pool.origin.base_path
+            origin_lines = _origin_lines(provider, row.auth, pool.origin)
+        target = Target(
+            provider=provider.name,
+            model=model,
+            label=label,
+            weight=weight,
+            client=pool,
+            base_path=base_path,
+            origin_lines=origin_lines,
+            stream_usage=row.quirks.stream_usage,
+        )
+        target.meters = self._meters.target(provider.name, label)
+        return target
+
+    def _pool(self, provider: ProviderSnapshot) -> UpstreamPool | DemoUpstream:
+        """Return the connections of *provider*: one pool per origin, credential and settings."""
+        pool_key = _pool_key(provider)
+        pool = self._pools.get(pool_key)
+        if pool is None:
+            if provider.kind == "demo":
+                pool = DemoUpstream()
+            else:
+                origin = Origin.parse(provider.base_url)
+                pool = UpstreamPool(
+                    self._loop,
+                    origin,
+                    sweep=self._sweep,
+                    ssl_context=_ssl_context(provider) if origin.scheme == "https" else None,
+                    connect_s=provider.connect_s,
+                    first_byte_s=provider.first_byte_s,
+                    idle_s=provider.idle_s,
+                    max_connections=provider.max_connections,
+                    proxy=provider.proxy,
+                    name=provider.name,
+                )
+            self._pools[pool_key] = pool
+        return pool
+
+    def _close_unused(self, snapshot: Snapshot) -> None:
+        used = {_pool_key(provider) for provider in snapshot.providers}
+        for pool_key in [key for key in self._pools if key not in used]:
+            self._pools.pop(pool_key).close()
+
+
+class _LimiterLock:
+    """The limiter's byte of the shared memory, as the lock the limiter wants."""
+
+    __slots__ = ("_segment",)
+
+    def __init__(self, segment: Segment) -> None:
+        self._segment = segment
+
+    def try_acquire(self) -> bool:
+        return self._segment.try_lock(LIMITER_LOCK)
+
+    def release(self) -> None:
+        self._segment.unlock(LIMITER_LOCK)
+
+
+def _pool_key(provider: ProviderSnapshot) -> tuple[object, ...]:
+    return (
+        provider.name,
+        provider.kind,
+        provider.base_url,
+        provider.credential,
+        provider.connect_s,
+        provider.first_byte_s,
+        provider.idle_s,
+        provider.max_connections,
+        provider.verify_tls,
+        provider.proxy,
+    )
+
+
+def _origin_lines(provider: ProviderSnapshot, auth: str, origin: Origin) -> bytes:
+    """Return the header lines that every request to *provider* has, its credential included."""
+    lines = [
+        b"host: " + origin.host_header,
+        b"content-type: application/json",
+        b"accept-encoding: identity",
+        b"user-agent: tidegate/" + __version__.encode(),
+    ]
+    if provider.credential is not None and auth != "none":
+        secret = provider.credential.encode("ascii")
+        if auth == "bearer":
+            lines.append(b"authorization: Bearer " + secret)
+        else:
+            lines.append(auth.removeprefix("header:").encode() + b": " + secret)
+    lines += [name.encode() + b": " + value.encode() for name, value in provider.headers]
+    return b"\r\n".join(lines) + b"\r\n"
+
+
+def _ssl_context(provider: ProviderSnapshot) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if not provider.verify_tls:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+
