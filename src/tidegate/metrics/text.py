@@ -50,23 +50,21 @@ def _escaped(value: str) -> str:
 
 
 class HistogramPattern:
-    """The lines of a histogram with room for label values and numbers, made once a family."""
+    """The lines of a histogram with room for label pairs and numbers, made once a family."""
 
     __slots__ = ("_pattern",)
 
     def __init__(self, family: Family) -> None:
-        # The label pairs go where \0 stands (before `le`) and where \1 stands (alone).
+        # One marker, \0, replaced in one go: a label value that holds it is not looked at again.
         name = family.name
+        before_le, alone = ("\0,", "{\0}") if family.labels else ("", "")
         bounds = [*(repr(float(bound)) for bound in family.buckets), "+Inf"]
-        lines = [f'{name}_bucket{{\0le="{bound}"}} %d.0\n' for bound in bounds]
-        lines += [f"{name}_sum\1 %s\n", f"{name}_count\1 %d.0\n"]
+        lines = [f'{name}_bucket{{{before_le}le="{bound}"}} %d.0\n' for bound in bounds]
+        lines += [f"{name}_sum{alone} %s\n", f"{name}_count{alone} %d.0\n"]
         self._pattern = "".join(lines)
 
     def lines(self, pairs: str, cells: Sequence[float]) -> str:
         """Return all lines of one series from its bucket cells and, last, its sum."""
-        safe = pairs.replace("%", "%%")
-        pattern = self._pattern.replace("\0", safe and safe + ",").replace(
-            "\1", safe and f"{{{safe}}}"
-        )
+        pattern = self._pattern.replace("\0", pairs.replace("%", "%%"))
         cumulative = list(accumulate(cells[:-1]))
         return pattern % (*cumulative, number(cells[-1]), cumulative[-1])
