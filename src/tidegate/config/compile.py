@@ -19,6 +19,9 @@ from tidegate.config.snapshot import (
     TlsSnapshot,
 )
 
+_NO_WINDOW_NS = 1_000_000_000
+"""Window of a concurrency limit, which has none: the limiter wants one and never uses it."""
+
 
 def compile_snapshot(
     settings: Settings, *, kinds: Kinds, generation: int, pepper: bytes, data_dir: Path
@@ -93,7 +96,9 @@ def _edge(server: ServerSettings) -> EdgeSnapshot:
 
 def _provider(name: str, provider: ProviderSettings, kinds: Kinds) -> ProviderSnapshot:
     kind = kinds[provider.kind]
-    stream_usage = kind.stream_usage if provider.stream_usage is None else provider.stream_usage
+    stream_usage = (
+        kind.quirks.stream_usage if provider.stream_usage is None else provider.stream_usage
+    )
     return ProviderSnapshot(
         name=name,
         kind=kind.name,
@@ -108,7 +113,7 @@ def _provider(name: str, provider: ProviderSettings, kinds: Kinds) -> ProviderSn
         proxy=provider.proxy.reveal() if provider.proxy else None,
         auth=kind.auth,
         stream_usage=stream_usage,
-        open=provider.passthrough_models,
+        passthrough_models=provider.passthrough_models,
     )
 
 
@@ -136,7 +141,7 @@ def _limits(settings: Settings) -> tuple[LimitSnapshot, ...]:
             per=limit.per,
             unit=limit.unit,
             amount=limit.amount,
-            window_ns=limit.window.ns if limit.window else 0,
+            window_ns=limit.window.ns if limit.window else _NO_WINDOW_NS,
             burst=limit.burst or limit.amount,
             mode=limit.mode,
             on_store_failure=limit.on_store_failure,

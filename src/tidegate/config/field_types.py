@@ -15,10 +15,8 @@ from tidegate.config.units import Duration, parse_duration, parse_size
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,99}")
 _MODEL = re.compile(r"[\x21-\x7e]{1,200}")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
-_HOST = re.compile(
-    r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?"
-    r"(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?"
-)
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\.?")
 _URL = re.compile(
     r"(?P<scheme>https?)://(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?"
     r"(?P<path>(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]*)*)"
@@ -26,7 +24,7 @@ _URL = re.compile(
 
 #: Headers of a request that the gateway itself writes.
 _OWN_HEADERS = frozenset(
-    {"connection", "content-length", "content-encoding", "expect", "host", "keep-alive",
+    {"accept-encoding", "connection", "content-length", "content-encoding", "content-type", "expect", "host", "keep-alive",
      "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
 )  # fmt: skip
 
@@ -97,10 +95,11 @@ def check_base_url(value: object) -> str:
         raise ValueError("has a host that is not a DNS name")
     if port is not None and not 1 <= int(port) <= 65535:
         raise ValueError("has a port outside 1 to 65535")
-    if any(part in (".", "..") for part in found["path"].split("/")):
-        raise ValueError("must not have . or .. in its path")
+    path = found["path"].rstrip("/")
+    if any(part in ("", ".", "..") for part in path.split("/")[1:]):
+        raise ValueError("must not have an empty part, . or .. in its path")
     authority = host.lower() + (f":{int(port)}" if port else "")
-    return f"{found['scheme']}://{authority}{found['path']}".rstrip("/")
+    return f"{found['scheme']}://{authority}{path}"
 
 
 def _url_fault(value: str) -> str:

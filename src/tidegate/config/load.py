@@ -19,11 +19,14 @@ from tidegate.config.rules import MIN_TOKEN_CHARACTERS, find_problems
 from tidegate.config.secret import Secret, Sources
 from tidegate.config.setting_path import SettingPath, show_path
 from tidegate.config.settings import ProviderSettings, Settings
+from tidegate.config.units import MAX_DURATION_NS
 from tidegate.config.validation import problems_of
 from tidegate.errors import ConfigError
 
 DEFAULT_FILE: Final = "tidegate.yaml"
 SHORT_KEY_CHARACTERS: Final = 20
+MIN_SPACING_NS: Final = 1_000
+"""Least time between two requests of one limit, so that rounding to nanoseconds is nothing."""
 
 #: Sections that are mappings of named entries; an entry without content has all defaults.
 _NAMED: Final = ("providers", "models", "limits", "keys")
@@ -58,7 +61,7 @@ def load_settings(
         path: The file; None means `tidegate.yaml` in *cwd* if it is there, else defaults.
         env: The environment.
         cwd: Folder that relative paths start from, unless a file's folder takes its place.
-        kinds: The provider table, `providers.table.provider_kinds()`.
+        kinds: The provider table, `providers.discover.providers_by_name()`.
         overrides: Dotted setting → value, from the command line: `{"server.port": 9000}`.
             They win over everything; relative paths among them start from *cwd*.
 
@@ -218,11 +221,28 @@ def _late_problems(settings: Settings, base_dir: Path) -> list[tuple[SettingPath
         if len(text) < MIN_TOKEN_CHARACTERS or not text.isascii() or " " in text:
             reason = f"must be at least {MIN_TOKEN_CHARACTERS} ASCII characters without blanks"
             found.append((("metrics", "token"), reason))
+    found += _limit_problems(settings)
     server = settings.server
     if server.port == server.control_port != 0:
         found.append((("server", "control_port"), "is the data port's too; take another"))
     if server.tls is not None:
         found += _tls_problems(base_dir / server.tls.certificate, base_dir / server.tls.key)
+    return found
+
+
+def _limit_problems(settings: Settings) -> list[tuple[SettingPath, str]]:
+    """Return limits whose numbers the limiter cannot hold exactly."""
+    found: list[tuple[SettingPath, str]] = []
+    for name, limit in settings.limits.items():
+        if limit.window is None:
+            continue
+        if limit.amount * MIN_SPACING_NS > limit.window.ns:
+            reason = "is more than a million per second; no gateway sees that"
+            found.append((("limits", name, "requests"), reason))
+        refill_ns = (limit.burst or limit.amount) * limit.window.ns // limit.amount
+        if refill_ns > MAX_DURATION_NS:
+            reason = "takes longer than 400 days to come back; take a smaller burst"
+            found.append((("limits", name, "burst"), reason))
     return found
 
 

@@ -10,6 +10,14 @@ from collections.abc import Mapping
 from typing import Protocol
 
 
+class ProviderQuirks(Protocol):
+    """The quirks that a setting can override."""
+
+    @property
+    def stream_usage(self) -> bool:
+        """Whether it accepts `stream_options.include_usage`."""
+
+
 class ProviderKind(Protocol):
     """The data of one provider row that settings are checked and filled in with."""
 
@@ -50,8 +58,8 @@ class ProviderKind(Protocol):
         """Model names offered when it was found in the environment."""
 
     @property
-    def stream_usage(self) -> bool:
-        """Whether it accepts `stream_options.include_usage`."""
+    def quirks(self) -> ProviderQuirks:
+        """Where it differs from the API that it is compatible with."""
 
 
 Kinds = Mapping[str, ProviderKind]

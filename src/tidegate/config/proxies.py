@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 _PROXY = re.compile(
-    r"http://(?:[^\s/@]{1,200}@)?(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]{1,253})(?::[0-9]{1,5})?/?"
+    r"http://(?:[^\s/@?#]{1,200}@)?(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]{1,253})(?::[0-9]{1,5})?/?"
 )
 
 

@@ -87,7 +87,12 @@ def _provider_problems(raw: Mapping[str, Any], kinds: Kinds) -> Iterator[Problem
                 (*path, "base_url"),
                 f"kind {kind.name} needs one, such as http://127.0.0.1:9000/v1",
             )
-        elif kind.base_url == "":
+        elif provider.get("api_key") is not None:
+            header = "authorization" if kind.auth == "bearer" else kind.auth[len("header:") :]
+            for name_given in provider.get("headers") or ():
+                if isinstance(name_given, str) and name_given.lower() == header:
+                    yield (*path, "headers", name_given), "is what api_key is sent in; give one"
+        if kind is not None and kind.base_url == "":
             for field in ("base_url", "api_key", "headers", "proxy"):
                 if provider.get(field):
                     yield (*path, field), f"kind {kind.name} is built in and takes none"

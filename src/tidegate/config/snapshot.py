@@ -7,7 +7,18 @@ imports pydantic or YAML, and never sees where a secret came from.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, TypeVar
+
 import msgspec
+
+if TYPE_CHECKING:
+    from typing_extensions import override
+else:
+    _T = TypeVar("_T")
+
+    def override(method: _T) -> _T:
+        """Stand in for `typing.override` (3.12), so that a worker need not load a package."""
+        return method
 
 
 class TlsSnapshot(msgspec.Struct, frozen=True):
@@ -42,7 +53,7 @@ class ProviderSnapshot(msgspec.Struct, frozen=True):
 
     `credential` is the secret itself and is sent only to `base_url`'s origin, in the way
     that `auth` tells: `bearer`, `header:NAME` or `none`. `base_url` has no trailing slash, and
-    is empty for a built-in provider. `open`: clients may ask for any of its models as
+    is empty for a built-in provider. `passthrough_models`: clients may ask for any of its models as
     `<provider>/<model>`.
     """
 
@@ -59,7 +70,11 @@ class ProviderSnapshot(msgspec.Struct, frozen=True):
     proxy: str | None = None
     auth: str = "bearer"
     stream_usage: bool = True
-    open: bool = True
+    passthrough_models: bool = True
+
+    @override
+    def __repr__(self) -> str:
+        return f"ProviderSnapshot({self.name!r}, {self.kind!r}, {self.base_url!r}, …)"
 
 
 class TargetSnapshot(msgspec.Struct, frozen=True):
@@ -116,6 +131,10 @@ class MetricsSnapshot(msgspec.Struct, frozen=True):
     token: str | None = None
     max_series_per_family: int = 2_000
 
+    @override
+    def __repr__(self) -> str:
+        return f"MetricsSnapshot({self.access!r}, …)"
+
 
 class Snapshot(msgspec.Struct, frozen=True):
     """One whole configuration generation. `open_*` hold for `<provider>/<model>` names."""
@@ -132,6 +151,10 @@ class Snapshot(msgspec.Struct, frozen=True):
     log_level: str = "info"
     open_retries: int = 2
     open_total_s: float = 600.0
+
+    @override
+    def __repr__(self) -> str:
+        return f"Snapshot(generation={self.generation}, …)"
 
 
 def encode_snapshot(snapshot: Snapshot) -> bytes:

@@ -9,6 +9,19 @@ Capability = Literal["chat", "completions", "embeddings", "moderations", "respon
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Quirks:
+    """Where a provider differs from the API that it is compatible with.
+
+    Attributes:
+        stream_usage: Whether it accepts `stream_options: {include_usage: true}`.
+        models_path: Path of its model list below the base URL; empty when it has none.
+    """
+
+    stream_usage: bool = True
+    models_path: str = "/models"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
     """One provider, or one kind of server that people run themselves.
 
@@ -28,8 +41,7 @@ class Provider:
         starter_models: Model names offered when it was discovered.
         docs_url: Page that this row was checked against.
         checked_on: Day of that check, `YYYY-MM-DD`.
-        stream_usage: Whether it accepts `stream_options: {include_usage: true}`.
-        models_path: Path of its model list below `base_url`; empty when it has none.
+        quirks: Where it differs from the API that it is compatible with.
     """
 
     name: str
@@ -45,5 +57,4 @@ class Provider:
     env_base_url: str | None = None
     discover: bool = True
     starter_models: tuple[str, ...] = ()
-    stream_usage: bool = True
-    models_path: str = "/models"
+    quirks: Quirks = Quirks()

@@ -5,7 +5,7 @@ Offline and deterministic; `providers.demo_upstream` answers in place of a serve
 
 from __future__ import annotations
 
-from tidegate.providers.spec import Provider
+from tidegate.providers.spec import Provider, Quirks
 
 PROVIDER = Provider(
     name="demo",
@@ -16,6 +16,6 @@ PROVIDER = Provider(
     auth="none",
     key_required=False,
     discover=False,
-    models_path="",
+    quirks=Quirks(models_path=""),
     capabilities=("chat", "completions", "embeddings"),
 )

@@ -6,7 +6,7 @@ stream anyway, so it is not asked for it.
 
 from __future__ import annotations
 
-from tidegate.providers.spec import Provider
+from tidegate.providers.spec import Provider, Quirks
 
 PROVIDER = Provider(
     name="mistral",
@@ -15,6 +15,6 @@ PROVIDER = Provider(
     docs_url="https://docs.mistral.ai/api",
     checked_on="2026-11-24",
     env_key="MISTRAL_API_KEY",
-    stream_usage=False,
+    quirks=Quirks(stream_usage=False),
     capabilities=("chat", "embeddings", "moderations"),
 )

@@ -6,7 +6,7 @@ not offered by itself as long as this gateway serves no `/v1/responses`.
 
 from __future__ import annotations
 
-from tidegate.providers.spec import Provider
+from tidegate.providers.spec import Provider, Quirks
 
 PROVIDER = Provider(
     name="perplexity",
@@ -16,6 +16,6 @@ PROVIDER = Provider(
     checked_on="2026-11-24",
     env_key="PERPLEXITY_API_KEY",
     discover=False,
-    stream_usage=False,
+    quirks=Quirks(stream_usage=False),
     capabilities=("responses",),
 )

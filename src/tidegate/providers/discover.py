@@ -7,7 +7,6 @@ from functools import lru_cache
 from importlib import import_module
 from types import MappingProxyType
 
-from tidegate.config.provider_kind import Kinds
 from tidegate.providers import rows
 from tidegate.providers.spec import Provider
 
@@ -15,8 +14,10 @@ ENTRY_POINT_GROUP = "tidegate.providers"
 
 
 @lru_cache(maxsize=1)
-def provider_table() -> MappingProxyType[str, Provider]:
+def providers_by_name() -> MappingProxyType[str, Provider]:
     """Return every row by name, in alphabetical order; read once in a process.
+
+    `load_settings` and `compile_snapshot` take it as `kinds`.
 
     A package adds rows by entry points of the group `tidegate.providers`, each of which
     names a `Provider`.
@@ -30,11 +31,6 @@ def provider_table() -> MappingProxyType[str, Provider]:
             raise ValueError(f"two provider rows are called {row.name!r}")
         found[row.name] = row
     return MappingProxyType(dict(sorted(found.items())))
-
-
-def provider_kinds() -> Kinds:
-    """Return the table as the configuration wants it: `load_settings(…, kinds=…)`."""
-    return provider_table()
 
 
 def _own_rows() -> list[Provider]:
