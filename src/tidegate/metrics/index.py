@@ -108,7 +108,7 @@ class SeriesIndex:
 
     def _read(self, start: int) -> tuple[SeriesRecord | None, int]:
         index = self._segment.index
-        length, check, first, cells = _HEAD.unpack_from(index, start)
+        length, check, first, cells = _HEAD.unpack(index[start : start + _HEAD.size])
         end = start + _padded(_HEAD.size + length)
         if end > len(index) or first + cells > CELLS_PER_SLOT:
             return None, start

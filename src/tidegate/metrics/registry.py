@@ -300,7 +300,7 @@ class Registry:
         return value
 
     def _is_full(self, family: Family, values: tuple[str, ...]) -> bool:
-        if family.closed or values == family.overflow:
+        if _is_bounded(family, values):
             return False
         cap = self._max_series if family.max_series is None else family.max_series
         return len(self._places[family.name]) >= cap or self._open_total >= self._max_total
@@ -310,7 +310,7 @@ class Registry:
         self._note_new()
         first = self._places[family.name].get(values)
         if first is None and not self._is_full(family, values):
-            last_resort = family.closed or values == family.overflow
+            last_resort = _is_bounded(family, values)
             self.index.append(family.name, values, family.cells, last_resort=last_resort)
             self._note_new()
             first = self._places[family.name].get(values)
@@ -327,7 +327,7 @@ class Registry:
         make: Callable[[memoryview[float], int], _S],
     ) -> _S:
         family = handle.family
-        if values == family.overflow or family.closed:
+        if _is_bounded(family, values):
             # The list itself is full. Nothing may fail for that: count where nobody looks.
             series = handle._known[values] = make(_private_cells(family.cells), 0)
             return series
@@ -373,7 +373,7 @@ class Registry:
             self._read += 1
             if self.describes(record):
                 self._places[record.family][record.labels] = record.first
-                self._open_total += not self.families[record.family].closed
+                self._open_total += not _is_bounded(self.families[record.family], record.labels)
 
     def describes(self, record: SeriesRecord) -> bool:
         """Whether *record* is a series of a family as it is declared here.
@@ -387,6 +387,11 @@ class Registry:
             and record.cells == family.cells
             and len(record.labels) == len(family.labels)
         )
+
+
+def _is_bounded(family: Family, values: tuple[str, ...]) -> bool:
+    """Whether a series is one of a number that the declarations bound, and needs no cap."""
+    return family.closed or values == family.overflow or family.name == SERIES_DROPPED.name
 
 
 def _private_cells(count: int) -> memoryview[float]:
