@@ -1,0 +1,1 @@
+"""The HTTP client to model providers: strict, pooled per origin and credential."""

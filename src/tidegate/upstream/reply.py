@@ -1,0 +1,199 @@
+"""An upstream's answer as its reader sees it; fed by `connection.Connection`.
+
+A reply belongs to one exchange for ever. It lets go of the connection at its end, so that
+a late call on it can never touch the exchange that comes next on the same connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from tidegate.upstream.answer import UpstreamFault
+from tidegate.upstream.head import Framing, Head
+
+if TYPE_CHECKING:
+    from tidegate.upstream.connection import Connection
+
+#: Bytes kept for a reader that has not come yet; above, the upstream is held back.
+HOLD_BYTES: Final = 256 * 1024
+
+
+class Reply:
+    """Implements `answer.UpstreamAnswer`; see there for `read`, `relay`, `pause`, `cancel`."""
+
+    __slots__ = (
+        "_buffered",
+        "_connection",
+        "_fault",
+        "_held",
+        "_loop",
+        "_max_bytes",
+        "_paused",
+        "_pieces",
+        "_sink",
+        "_sink_error",
+        "_waiter",
+        "framing",
+        "headers",
+        "status",
+    )
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, connection: Connection) -> None:
+        self.status = 0
+        self.headers: dict[bytes, bytes] = {}
+        self.framing: Framing = "none"
+        self._loop = loop
+        self._connection: Connection | None = connection
+        self._pieces: list[bytes] = []
+        self._buffered = 0
+        self._max_bytes: int | None = None
+        self._sink: Callable[[bytes], None] | None = None
+        self._sink_error: Exception | None = None
+        self._fault: UpstreamFault | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._paused = False
+        self._held = False
+
+    # What the pool and the connection call.
+
+    async def wait_for_head(self) -> None:
+        """Return when the head has arrived; raises the fault if none will."""
+        if self.status == 0 and self._fault is None:
+            await self._wait()
+        if self.status == 0 and self._fault is not None:
+            raise self._fault
+
+    def take_head(self, head: Head) -> None:
+        """Show a head that was found good. The reader is woken by what follows it."""
+        self.status = head.status
+        self.headers = head.headers
+        self.framing = head.framing
+
+    def deliver(self, piece: bytes) -> None:
+        """Take the next bytes of the body, never empty."""
+        sink = self._sink
+        if sink is not None:
+            try:
+                sink(piece)
+            except Exception as error:  # noqa: BLE001 (raised again by relay, in its task)
+                self._sink_error = error
+                self.cancel()
+            return
+        self._pieces.append(piece)
+        self._buffered += len(piece)
+        if self._max_bytes is not None:
+            if self._buffered > self._max_bytes:
+                self._refuse_size()
+        elif self._buffered > HOLD_BYTES and not self._held:
+            self._held = True
+            self._hold_or_release()
+
+    def finish(self) -> None:
+        """The body is whole."""
+        self._connection = None
+        self.wake()
+
+    def fail(self, fault: UpstreamFault) -> None:
+        """There will be no more."""
+        self._connection = None
+        self._fault = fault
+        self.wake()
+
+    def wake(self) -> None:
+        """Let the waiting reader, if any, look again."""
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+
+    # What the reader calls.
+
+    async def read(self, max_bytes: int) -> bytes:
+        """Return the whole body (see `UpstreamAnswer.read`)."""
+        connection = self._connection
+        if connection is not None:
+            self._max_bytes = max_bytes
+            if self._buffered > max_bytes or connection.announced_bytes > max_bytes:
+                self._refuse_size()
+            else:
+                self._held = False
+                self._hold_or_release()
+                await self._wait()
+        elif self._fault is None and self._buffered > max_bytes:
+            self._refuse_size()
+        pieces = self._pieces
+        if self._fault is not None:
+            pieces.clear()
+            raise self._fault
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def relay(self, sink: Callable[[bytes], None]) -> None:
+        """Hand each piece to *sink* (see `UpstreamAnswer.relay`)."""
+        if self._pieces:
+            pieces = self._pieces
+            piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            self._pieces = []
+            self._buffered = 0
+            try:
+                sink(piece)
+            except BaseException:
+                self.cancel()
+                raise
+        if self._connection is not None:
+            self._sink = sink
+            self._held = False
+            self._hold_or_release()
+            await self._wait()
+            self._sink = None
+        if self._sink_error is not None:
+            raise self._sink_error
+        if self._fault is not None:
+            raise self._fault
+
+    def pause(self) -> None:
+        """Read nothing more from the upstream until `resume`."""
+        self._paused = True
+        self._hold_or_release()
+
+    def resume(self) -> None:
+        """Undo `pause`."""
+        self._paused = False
+        self._hold_or_release()
+
+    def cancel(self) -> None:
+        """Give the answer up; without effect once it is whole or has failed."""
+        connection = self._connection
+        if connection is not None:
+            self.fail(
+                UpstreamFault(
+                    "truncated", "the answer was given up", sent=True, answered=self.status != 0
+                )
+            )
+            connection.discard()
+
+    async def _wait(self) -> None:
+        """Suspend until `wake`. A cancelled reader gives the answer up."""
+        waiter = self._loop.create_future()
+        self._waiter = waiter
+        try:
+            await waiter
+        except BaseException:
+            self.cancel()
+            raise
+
+    def _hold_or_release(self) -> None:
+        connection = self._connection
+        if connection is not None:
+            connection.hold(self._paused or self._held)
+
+    def _refuse_size(self) -> None:
+        connection = self._connection
+        self.fail(
+            UpstreamFault("protocol", "the answer's body is over the cap", sent=True, answered=True)
+        )
+        self._pieces.clear()
+        if connection is not None:
+            connection.discard()
