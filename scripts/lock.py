@@ -1,0 +1,66 @@
+"""Resolve the dependencies of pyproject.toml into the two lock files, with hashes.
+
+`requirements.lock` holds what the gateway runs with, `requirements-dev.lock` that and the `dev`
+group. Run by `make lock`, on the oldest supported Python, so that the lock has every backport.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+OPTIONS = (
+    "--generate-hashes",
+    "--upgrade",
+    "--strip-extras",
+    "--allow-unsafe",
+    "--quiet",
+    "--no-annotate",
+    "--no-header",
+    # Where packages are fetched from is the business of each machine.
+    "--no-emit-index-url",
+    "--no-emit-find-links",
+    "--no-emit-trusted-host",
+    "--no-emit-options",
+)
+HEADER = "# Written by `make lock` from pyproject.toml. Do not edit.\n"
+
+
+def lock(requirements: list[str], target: Path, constraints: Path | None = None) -> None:
+    """Resolve requirements into a lock file.
+
+    Args:
+        requirements: As they stand in pyproject.toml.
+        target: The lock file, replaced.
+        constraints: A lock file whose versions must be kept.
+    """
+    source = target.with_suffix(".in")
+    lines = list(requirements)
+    if constraints is not None:
+        lines.append(f"-c {constraints}")
+    source.write_text("\n".join(lines) + "\n")
+    try:
+        subprocess.run(
+            [sys.executable, "-m", "piptools", "compile", *OPTIONS, "-o", target, source],
+            check=True,
+            cwd=ROOT,
+        )
+    finally:
+        source.unlink()
+    target.write_text(HEADER + target.read_text())
+
+
+def main() -> None:
+    """Write both lock files."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    runtime = project["project"]["dependencies"]
+    lock(runtime, ROOT / "requirements.lock")
+    dev = runtime + project["dependency-groups"]["dev"]
+    lock(dev, ROOT / "requirements-dev.lock", constraints=ROOT / "requirements.lock")
+
+
+if __name__ == "__main__":
+    main()
