@@ -1,0 +1,1 @@
+"""The control process: key store, key table for the workers, periodic jobs."""

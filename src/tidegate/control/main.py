@@ -1,0 +1,209 @@
+"""The control process: opens the database, watches the keys, does the periodic work.
+
+Workers never touch the database; when control or the database is down they go on with
+the keys they know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from tidegate.config.snapshot import Snapshot, decode_snapshot
+from tidegate.control.channel import (
+    CHILD_CHANNEL_FD,
+    AsyncChannel,
+    ChannelClosed,
+    receive_attach,
+)
+from tidegate.control.eventlog import EventLog
+from tidegate.control.jobs import Job, JobRunner
+from tidegate.control.keytable import FIRST_KEY_NAME, POLL_S, KeyTable
+from tidegate.control.messages import (
+    Applied,
+    Configure,
+    FirstKey,
+    Keys,
+    Message,
+    Ready,
+    Refused,
+    Stop,
+    WorkerDied,
+    decode_keys,
+)
+from tidegate.control.pulse import Pulse
+from tidegate.errors import ConfigError
+from tidegate.memory import CONTROL_SLOT, Segment, SlotState, SlotWord
+from tidegate.metrics.registry import Registry
+from tidegate.stores.database import Database, open_database
+from tidegate.stores.keys import KeyStore
+
+EXIT_OK: Final = 0
+EXIT_ORPHANED: Final = 3
+EXIT_REFUSED: Final = 4
+RETRY_S: Final = 1.0
+"""Between two tries to open a database that was open before."""
+
+
+class Control:
+    """One life of the control process.
+
+    Attributes:
+        worker_died: Called with each `WorkerDied`, on the loop.
+    """
+
+    def __init__(self, segment: Segment) -> None:
+        self.segment = segment
+        self.loop = asyncio.get_running_loop()
+        self.log = EventLog("control")
+        self.registry = Registry(segment, CONTROL_SLOT)
+        self.jobs = JobRunner(self.log)
+        self.worker_died: list[Callable[[WorkerDied], None]] = []
+        self._channel = AsyncChannel(self._on_message, self._on_orphaned)
+        self._database: Database | None = None
+        self._table: KeyTable | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._latest: Configure | None = None
+        self._exit: asyncio.Future[int] = self.loop.create_future()
+
+    async def run(self, channel: socket.socket) -> int:
+        """Work until told to stop; return the exit code."""
+        await self._channel.open(channel)
+        Pulse(self.loop, self.segment, CONTROL_SLOT, self.registry)
+        code = await self._exit
+        if self._opening is not None:
+            self._opening.cancel()
+        await self.jobs.close()
+        if self._database is not None:
+            self._database.close()
+        await self._channel.flush()
+        return code
+
+    def periodic_jobs(self, snapshot: Snapshot, table: KeyTable) -> list[Job]:
+        """Return what is to be done again and again; new periodic work is added here."""
+        return [Job("keys", POLL_S, table.poll)]
+
+    # Orders
+
+    def _on_message(self, message: Message) -> None:
+        match message:
+            case Configure():
+                self._on_configure(message)
+            case WorkerDied():
+                for hear in self.worker_died:
+                    hear(message)
+            case Stop():
+                self._finish(EXIT_OK)
+            case _:
+                self.log.error("unexpected message")
+
+    def _on_configure(self, message: Configure) -> None:
+        self._latest = message
+        if self._opening is None:
+            self._opening = self.loop.create_task(self._open(message))
+        elif self._table is not None:
+            self._opening = self.loop.create_task(self._reconfigure(self._table, message))
+
+    async def _reconfigure(self, table: KeyTable, message: Configure) -> None:
+        self.log.set_level(decode_snapshot(message.snapshot).log_level)
+        keys = decode_keys(message.config_keys)
+        await self.jobs.call(lambda: table.set_config_keys(keys))
+        self._confirm(message.generation)
+
+    async def _open(self, message: Configure) -> None:
+        """Open the database, publish the keys, start the jobs."""
+        snapshot = decode_snapshot(message.snapshot)
+        self.log.set_level(snapshot.log_level)
+        while True:
+            try:
+                await self.jobs.call(lambda: self._prepare(snapshot, message))
+                break
+            except ConfigError as error:
+                problems = tuple(error.problems)
+            except Exception as error:  # noqa: BLE001 (whatever a database may raise)
+                problems = (("stores.database", type(error).__name__),)
+            self._channel.send(Refused(message.generation, problems))
+            if message.first_start:
+                self._finish(EXIT_REFUSED)
+                return
+            await asyncio.sleep(RETRY_S)
+        assert self._table is not None
+        for job in self.periodic_jobs(snapshot, self._table):
+            self.jobs.add(job)
+        self.segment.set(CONTROL_SLOT, SlotWord.STATE, SlotState.READY)
+        self._confirm(message.generation)
+        self._channel.send(Ready())
+        if self._latest is not None and self._latest is not message:
+            await self._reconfigure(self._table, self._latest)
+
+    def _prepare(self, snapshot: Snapshot, message: Configure) -> None:
+        """The blocking part of `_open`, on the database thread."""
+        if self._database is None:
+            self._database = open_database(Path(snapshot.data_dir))
+        table = KeyTable(KeyStore(self._database, snapshot.pepper), self._publish_keys)
+        table.set_config_keys(decode_keys(message.config_keys))
+        if table.is_empty():
+            self._without_key(table, message)
+        table.poll()
+        self._table = table
+
+    def _without_key(self, table: KeyTable, message: Configure) -> None:
+        if message.no_key and message.first_start:
+            raise ConfigError(list(message.no_key))
+        secret = table.make_first() if message.first_start else None
+        if secret is None:
+            self.log.warning("there is no usable API key; make one with `tidegate keys create`")
+        else:
+            self._send_soon(FirstKey(FIRST_KEY_NAME, secret))
+
+    def _publish_keys(self, table: bytes) -> None:
+        self._send_soon(Keys(0, table))
+
+    def _send_soon(self, message: Message) -> None:
+        """Send from the database thread."""
+        self.loop.call_soon_threadsafe(self._channel.send, message)
+
+    def _confirm(self, generation: int) -> None:
+        self.segment.set(CONTROL_SLOT, SlotWord.GENERATION, generation)
+        self._channel.send(Applied(generation))
+
+    # The end
+
+    def _on_orphaned(self) -> None:
+        self._finish(EXIT_ORPHANED)
+
+    def _finish(self, code: int) -> None:
+        if not self._exit.done():
+            self._exit.set_result(code)
+
+
+def main(control: type[Control] = Control) -> int:
+    """Be the control process on the descriptor that the supervisor left us."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the supervisor says when
+    faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
+    channel = socket.socket(fileno=CHILD_CHANNEL_FD)
+    os.set_inheritable(CHILD_CHANNEL_FD, False)
+    try:
+        attach, descriptors = receive_attach(channel)
+    except (ChannelClosed, OSError):
+        return EXIT_ORPHANED
+    segment = Segment.attach(descriptors[0])
+    segment.set(attach.slot, SlotWord.HEARTBEAT_NS, time.monotonic_ns())
+
+    async def live() -> int:
+        return await control(segment).run(channel)
+
+    return asyncio.run(live())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

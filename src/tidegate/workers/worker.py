@@ -1,0 +1,323 @@
+"""A worker process: the edge and the data plane on one uvloop.
+
+Everything heavy is imported before the first message arrives, while the supervisor still
+reads the configuration. pydantic, YAML and SQLAlchemy never get here: a worker stays under
+45 MB.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import gc
+import os
+import signal
+import socket
+import ssl
+import sys
+import time
+import traceback
+from typing import Final, Protocol
+
+import uvloop
+
+from tidegate.config.snapshot import EdgeSnapshot, KeySnapshot, Snapshot, decode_snapshot
+from tidegate.control.channel import (
+    CHILD_CHANNEL_FD,
+    AsyncChannel,
+    ChannelClosed,
+    receive_attach,
+)
+from tidegate.control.eventlog import EventLog
+from tidegate.control.messages import (
+    Applied,
+    Configure,
+    Drain,
+    Drained,
+    Keys,
+    Leaving,
+    Message,
+    Ready,
+    Refused,
+    Stop,
+    decode_keys,
+)
+from tidegate.control.pulse import Pulse
+from tidegate.edge.exchange import Handler
+from tidegate.edge.server import Server
+from tidegate.errors import ConfigError
+from tidegate.memory import Segment, SlotState, SlotWord
+from tidegate.metrics.registry import Registry
+from tidegate.sweep import Sweep
+from tidegate.workers.balance import AcceptBalance, BalancedServer
+
+EXIT_OK: Final = 0
+EXIT_ORPHANED: Final = 3
+"""The supervisor is gone."""
+EXIT_REFUSED: Final = 4
+"""The first configuration cannot be used."""
+
+
+class Plane(Protocol):
+    """What a worker serves with; `workers.wiring.DataPlane` in a gateway.
+
+    Attributes:
+        handler: Answers an exchange.
+        draining: Set when no new traffic is welcome any more.
+    """
+
+    handler: Handler
+    draining: bool
+
+    def apply(self, snapshot: Snapshot) -> None:
+        """Put *snapshot* in force, or raise `ConfigError` and keep the one before."""
+
+    def set_keys(self, keys: tuple[KeySnapshot, ...], generation: int) -> None:
+        """Replace the table of keys."""
+
+    def close(self) -> None:
+        """Close what is open, write what is not written."""
+
+
+class Worker:
+    """One life of a worker process."""
+
+    def __init__(self, slot: int, segment: Segment, listener: socket.socket) -> None:
+        self.segment = segment
+        self.slot = slot
+        self.loop = asyncio.get_running_loop()
+        self.sweep = Sweep(self.loop)
+        self.log = EventLog(f"worker-{slot}")
+        self.registry = Registry(segment, slot)
+        self._listener = listener
+        self._channel = AsyncChannel(self._on_message, self._on_orphaned)
+        self._configure: Configure | None = None
+        self._keys: Keys | None = None
+        self._plane: Plane | None = None
+        self._server: Server | None = None
+        self._leaving: asyncio.Task[None] | None = None
+        self._stopping = False
+        self._exit: asyncio.Future[int] = self.loop.create_future()
+
+    def make_plane(self, snapshot: Snapshot, keys: tuple[KeySnapshot, ...]) -> Plane:
+        """Return the data plane of a gateway."""
+        from tidegate.workers.wiring import DataPlane
+
+        return DataPlane(
+            self.loop,
+            self.segment,
+            self.slot,
+            self.sweep,
+            snapshot,
+            keys,
+            registry=self.registry,
+            access_log_fd=2,
+        )
+
+    async def run(self, channel: socket.socket) -> int:
+        """Serve until told to stop; return the exit code."""
+        await self._channel.open(channel)
+        Pulse(self.loop, self.segment, self.slot, self.registry)
+        self.loop.add_signal_handler(signal.SIGTERM, self._on_terminate)
+        code = await self._exit
+        if self._plane is not None:
+            self._plane.close()
+        await self._channel.flush()
+        return code
+
+    # Orders
+
+    def _on_message(self, message: Message) -> None:
+        match message:
+            case Configure():
+                self._on_configure(message)
+            case Keys():
+                self._on_keys(message)
+            case Drain():
+                self._leave(message)
+            case Stop():
+                self._begin_stop(EXIT_OK)
+            case _:
+                self.log.error("unexpected message")
+
+    def _on_configure(self, message: Configure) -> None:
+        if self._plane is None:
+            self._configure = message
+            self._start()
+            return
+        try:
+            snapshot = decode_snapshot(message.snapshot)
+            self._plane.apply(snapshot)
+        except ConfigError as error:
+            self._channel.send(Refused(message.generation, tuple(error.problems)))
+            return
+        except Exception as error:  # noqa: BLE001 (the old configuration goes on serving)
+            self._refuse_surprised(message.generation, error)
+            return
+        self._server_caps(snapshot.edge)
+        self._confirm(message.generation, snapshot)
+
+    def _on_keys(self, message: Keys) -> None:
+        if self._plane is None:
+            self._keys = message
+            self._start()
+            return
+        self._plane.set_keys(decode_keys(message.table), message.generation)
+        self.segment.set(self.slot, SlotWord.KEYS_GENERATION, message.generation)
+
+    def _start(self) -> None:
+        """Begin to serve as soon as both configuration and keys are here."""
+        if self._configure is None or self._keys is None or self._stopping:
+            return
+        snapshot = decode_snapshot(self._configure.snapshot)
+        try:
+            plane = self.make_plane(snapshot, decode_keys(self._keys.table))
+            plane.set_keys(decode_keys(self._keys.table), self._keys.generation)
+            self._server = self._make_server(plane, snapshot.edge)
+        except ConfigError as error:
+            self._channel.send(Refused(snapshot.generation, tuple(error.problems)))
+            self._begin_stop(EXIT_REFUSED)
+            return
+        except Exception as error:  # noqa: BLE001 (the supervisor must hear of it)
+            self._refuse_surprised(snapshot.generation, error)
+            self._begin_stop(EXIT_REFUSED)
+            return
+        self._plane = plane
+        # What is here now stays for ever: the collector need not look at it again, and its
+        # pages are not written to.
+        gc.collect()
+        gc.freeze()
+        self._server.start()
+        self.segment.set(self.slot, SlotWord.KEYS_GENERATION, self._keys.generation)
+        self.segment.set(self.slot, SlotWord.STATE, SlotState.READY)
+        self._confirm(snapshot.generation, snapshot)
+        self._channel.send(Ready())
+
+    def _refuse_surprised(self, generation: int, error: Exception) -> None:
+        """Refuse for a fault of ours, with its place but not its text, which may quote a value."""
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        reason = f"{type(error).__name__} in {where.name} ({where.filename}:{where.lineno})"
+        self._channel.send(Refused(generation, (("configuration", reason),)))
+
+    def _make_server(self, plane: Plane, caps: EdgeSnapshot) -> Server:
+        return BalancedServer(
+            AcceptBalance(self.segment, self.slot),
+            self._listener,
+            plane.handler,
+            caps,
+            self.sweep,
+            loop=self.loop,
+            ssl_context=_server_context(caps),
+        )
+
+    def _server_caps(self, caps: EdgeSnapshot) -> None:
+        if self._server is not None:
+            self._server.configure(caps)
+
+    def _confirm(self, generation: int, snapshot: Snapshot) -> None:
+        self.log.set_level(snapshot.log_level)
+        self.segment.set(self.slot, SlotWord.GENERATION, generation)
+        self._channel.send(Applied(generation))
+
+    # The end
+
+    def _on_terminate(self) -> None:
+        """Obey SIGTERM to this worker alone: be replaced, then drain.
+
+        A service manager that signals whole groups sends it to all; the supervisor then
+        drains everybody anyway.
+        """
+        self._channel.send(Leaving())
+
+    def _leave(self, order: Drain) -> None:
+        if self._server is None:
+            self._begin_stop(EXIT_OK)
+        elif self._leaving is None and not self._stopping:
+            self._leaving = self.loop.create_task(self._drain(order))
+
+    async def _drain(self, order: Drain) -> None:
+        assert self._plane is not None
+        assert self._server is not None
+        self._plane.draining = True
+        self.segment.set(self.slot, SlotWord.STATE, SlotState.DRAINING)
+        if order.accept_s > 0:
+            await asyncio.sleep(order.accept_s)
+        draining = self.loop.create_task(self._server.drain(order.drain_s, take_queue=order.last))
+        # Its first step stops accepting; then our hold on the listener can go, so that after
+        # the last of us new connections are refused at once and not left in a queue.
+        await asyncio.sleep(0)
+        self._listener.close()
+        before = len(self._server.running)
+        whole = await draining
+        self._finish(EXIT_OK, 0 if whole else max(1, before))
+
+    def _begin_stop(self, code: int) -> None:
+        if not self._stopping:
+            self._stopping = True
+            self.segment.set(self.slot, SlotWord.STATE, SlotState.DRAINING)
+            if self._plane is not None:
+                self._plane.draining = True
+            self._stop_task = self.loop.create_task(self._stop(code))
+
+    async def _stop(self, code: int) -> None:
+        cut = 0
+        if self._server is not None:
+            cut = len(self._server.running)
+            await self._server.stop()
+        self._finish(code, cut)
+
+    def _finish(self, code: int, cut: int) -> None:
+        if not self._exit.done():
+            self._channel.send(Drained(cut))
+            self._exit.set_result(code)
+
+    def _on_orphaned(self) -> None:
+        """The supervisor is gone: nobody would ever replace us, and a new one wants the port."""
+        if not self._exit.done():
+            self.log.error("the supervisor is gone: stopping")
+            self._begin_stop(EXIT_ORPHANED)
+
+
+def _server_context(caps: EdgeSnapshot) -> ssl.SSLContext | None:
+    if caps.tls is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(caps.tls.certificate, caps.tls.key, password="")
+    except (OSError, ssl.SSLError) as error:
+        reason = f"certificate and key cannot be used: {error}"
+        raise ConfigError([("server.tls", reason)]) from error
+    return context
+
+
+def main(worker: type[Worker] = Worker) -> int:
+    """Be a worker on the descriptors that the supervisor left us."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # A worker whose loop stands still is asked for its stack before it is killed.
+    faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
+    channel = socket.socket(fileno=CHILD_CHANNEL_FD)
+    os.set_inheritable(CHILD_CHANNEL_FD, False)
+    _import_data_plane()
+    try:
+        attach, descriptors = receive_attach(channel)
+    except (ChannelClosed, OSError):
+        return EXIT_ORPHANED
+    segment = Segment.attach(descriptors[0])
+    segment.set(attach.slot, SlotWord.HEARTBEAT_NS, time.monotonic_ns())
+    listener = socket.socket(fileno=descriptors[1])
+
+    async def live() -> int:
+        return await worker(attach.slot, segment, listener).run(channel)
+
+    return uvloop.run(live())
+
+
+def _import_data_plane() -> None:
+    import tidegate.workers.wiring  # noqa: F401
+
+
+if __name__ == "__main__":
+    sys.exit(main())
