@@ -28,7 +28,6 @@ from tidegate.pipeline.gateway import Gateway, State
 from tidegate.pipeline.handle import Pipeline
 from tidegate.pipeline.meters import Meters
 from tidegate.providers.demo_upstream import DemoUpstream
-from tidegate.providers.discover import providers_by_name
 from tidegate.routing.plan import ModelRoute, link_fallbacks
 from tidegate.routing.target import Target
 from tidegate.sweep import Sweep
@@ -161,13 +160,12 @@ class DataPlane:
         )
 
     def _target(self, provider: ProviderSnapshot, model: str, label: str, weight: int) -> Target:
-        row = providers_by_name()[provider.kind]
         pool = self._pool(provider)
         if isinstance(pool, DemoUpstream):
             base_path, origin_lines = b"", b""
         else:
             base_path = pool.origin.base_path
-            origin_lines = _origin_lines(provider, row.auth, pool.origin)
+            origin_lines = _origin_lines(provider, pool.origin)
         target = Target(
             provider=provider.name,
             model=model,
@@ -176,7 +174,7 @@ class DataPlane:
             client=pool,
             base_path=base_path,
             origin_lines=origin_lines,
-            stream_usage=row.quirks.stream_usage,
+            stream_usage=provider.stream_usage,
         )
         target.meters = self._meters.target(provider.name, label)
         return target
@@ -241,7 +239,7 @@ def _pool_key(provider: ProviderSnapshot) -> tuple[object, ...]:
     )
 
 
-def _origin_lines(provider: ProviderSnapshot, auth: str, origin: Origin) -> bytes:
+def _origin_lines(provider: ProviderSnapshot, origin: Origin) -> bytes:
     """Return the header lines that every request to *provider* has, its credential included."""
     lines = [
         b"host: " + origin.host_header,
@@ -249,6 +247,7 @@ def _origin_lines(provider: ProviderSnapshot, auth: str, origin: Origin) -> byte
         b"accept-encoding: identity",
         b"user-agent: tidegate/" + __version__.encode(),
     ]
+    auth = provider.auth
     if provider.credential is not None and auth != "none":
         secret = provider.credential.encode("ascii")
         if auth == "bearer":
