@@ -24,9 +24,12 @@ _URL = re.compile(
 
 #: Headers of a request that the gateway itself writes.
 _OWN_HEADERS = frozenset(
-    {"accept-encoding", "connection", "content-length", "content-encoding", "content-type", "expect", "host", "keep-alive",
-     "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
-)  # fmt: skip
+    {
+        *("accept-encoding", "connection", "content-encoding", "content-length", "content-type"),
+        *("expect", "host", "keep-alive", "proxy-authorization", "proxy-connection", "te"),
+        *("trailer", "transfer-encoding", "upgrade"),
+    }
+)
 
 
 def _duration_schema(_source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -47,7 +50,13 @@ def _to_tuple(value: object) -> object:
     return tuple(value)
 
 
-def _name(value: object) -> str:
+def check_name(value: object) -> str:
+    """Return *value* when it can name a provider, limit, key or team.
+
+    Raises:
+        ValueError: It is empty, too long, or has characters that are awkward in a shell, a
+            URL, a log or a label.
+    """
     if not isinstance(value, str) or not _NAME.fullmatch(value):
         raise ValueError("must be a name: letters, digits, and _ . : @ + -, at most 100 characters")
     return value
@@ -160,7 +169,7 @@ SizeSetting = Annotated[int, BeforeValidator(parse_size)]
 Port = Annotated[int, BeforeValidator(_port)]
 Workers = Annotated[str | int, BeforeValidator(_workers)]
 Host = Annotated[str, BeforeValidator(_host)]
-Name = Annotated[str, BeforeValidator(_name)]
+Name = Annotated[str, BeforeValidator(check_name)]
 ModelName = Annotated[str, BeforeValidator(_model_name)]
 HeaderName = Annotated[str, BeforeValidator(_header_name)]
 BaseUrl = Annotated[str, BeforeValidator(check_base_url)]

@@ -19,17 +19,14 @@ from tidegate.config.rules import MIN_TOKEN_CHARACTERS, find_problems
 from tidegate.config.secret import Secret, Sources
 from tidegate.config.setting_path import SettingPath, show_path
 from tidegate.config.settings import ProviderSettings, Settings
+from tidegate.config.settings_file import find_file, tidy
 from tidegate.config.units import MAX_DURATION_NS
 from tidegate.config.validation import problems_of
 from tidegate.errors import ConfigError
 
-DEFAULT_FILE: Final = "tidegate.yaml"
 SHORT_KEY_CHARACTERS: Final = 20
 MIN_SPACING_NS: Final = 1_000
 """Least time between two requests of one limit, so that rounding to nanoseconds is nothing."""
-
-#: Sections that are mappings of named entries; an entry without content has all defaults.
-_NAMED: Final = ("providers", "models", "limits", "keys")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +35,7 @@ class Loaded:
 
     Attributes:
         settings: With every reference resolved and `server.data_dir` absolute.
-        path: The file, or None when there was none.
+        path: The absolute path of the file, or None when there was none.
         warnings: Sentences for whoever operates the gateway; none holds a secret.
     """
 
@@ -68,14 +65,13 @@ def load_settings(
     Raises:
         ConfigError: With all problems found, in the order of the file.
     """
-    if path is None and (cwd / DEFAULT_FILE).exists():
-        path = cwd / DEFAULT_FILE
-    document = Document({}, {}) if path is None else read_document(cwd / path)
-    raw = _tidy(document.data)
+    path = find_file(path, cwd)
+    document = Document({}, {}) if path is None else read_document(path)
+    raw = tidy(document.data)
     overlay = Overlay(raw, env, kinds)
     overlay.apply()
     _override(raw, overrides or {}, cwd)
-    sources = Sources(env, cwd if path is None else (cwd / path).parent)
+    sources = Sources(env, cwd if path is None else path.parent)
     problems, warnings = list(overlay.problems), list(overlay.warnings)
     found = find_problems(raw, kinds)
     try:
@@ -118,22 +114,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _tidy(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy what the overlay writes to, and read a name without content as all defaults."""
-    raw = {name: section for name, section in data.items() if section is not None}
-    for name in _NAMED:
-        section = raw.get(name)
-        if isinstance(section, dict):
-            raw[name] = {
-                key: {} if value is None else dict(value) if isinstance(value, dict) else value
-                for key, value in section.items()
-            }
-    for name in ("server", "routing", "logging"):
-        if isinstance(raw.get(name), dict):
-            raw[name] = dict(raw[name])
-    return raw
 
 
 def _override(raw: dict[str, Any], overrides: Mapping[str, object], cwd: Path) -> None:

@@ -6,13 +6,13 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine import URL, Engine
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from tidegate.errors import ConfigError
 from tidegate.stores.schema import SCHEMA_VERSION, metadata
@@ -21,6 +21,10 @@ DATABASE_FILE: Final = "tidegate.db"
 LOCK_FILE: Final = "tidegate.db.lock"
 BUSY_S: Final = 10.0
 """How long a transaction waits for another process's one."""
+
+
+class StoreError(Exception):
+    """The database cannot be used now; the message is the database's own, without values."""
 
 
 class Database:
@@ -32,17 +36,27 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def read(self) -> AbstractContextManager[Connection]:
-        """Return a connection inside a transaction that sees one state of the file."""
-        return self._engine.begin()
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Give a connection inside a transaction that sees one state of the file.
+
+        Raises:
+            StoreError: As `write`.
+        """
+        with _told(), self._engine.begin() as connection:
+            yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Give a connection inside a transaction that no other writer runs beside.
 
         Committed at the end of the block, rolled back by an exception.
+
+        Raises:
+            StoreError: The file cannot be used now (disk full, locked for long, damaged). A
+                violated constraint stays SQLAlchemy's `IntegrityError`.
         """
-        with self._engine.connect() as connection:
+        with _told(), self._engine.connect() as connection:
             connection.execution_options(tidegate_write=True)
             with connection.begin():
                 yield connection
@@ -50,6 +64,17 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn the driver's errors into ours, which never hold a statement or its values."""
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except DatabaseError as error:
+        raise StoreError(str(error.orig)) from None
 
 
 def open_database(data_dir: Path) -> Database:
@@ -67,7 +92,7 @@ def open_database(data_dir: Path) -> Database:
         with _locked(data_dir / LOCK_FILE):
             _make_file(path)
             _bring_up_to_date(engine)
-    except (OSError, sqlite3.Error, DatabaseError) as error:
+    except (OSError, sqlite3.Error, DatabaseError, StoreError) as error:
         engine.dispose()
         reason = f"cannot use {path}: {_reason(error)}"
         raise ConfigError([("stores.database", reason)]) from error
@@ -162,7 +187,7 @@ def _version(connection: Connection) -> str | None:
     return None if row is None else str(row[0])
 
 
-def _reason(error: OSError | sqlite3.Error | DatabaseError) -> str:
+def _reason(error: OSError | sqlite3.Error | DatabaseError | StoreError) -> str:
     if isinstance(error, DatabaseError):
         return str(error.orig)
     return getattr(error, "strerror", None) or str(error)
