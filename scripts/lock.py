@@ -7,11 +7,13 @@ group. Run by `make lock`, on the oldest supported Python, so that the lock has 
 from __future__ import annotations
 
 import subprocess
-import sys
+import tempfile
 import tomllib
+import venv
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+RESOLVER = "pip-tools>=7.6"
 OPTIONS = (
     "--generate-hashes",
     "--upgrade",
@@ -29,10 +31,13 @@ OPTIONS = (
 HEADER = "# Written by `make lock` from pyproject.toml. Do not edit.\n"
 
 
-def lock(requirements: list[str], target: Path, constraints: Path | None = None) -> None:
+def lock(
+    python: Path, requirements: list[str], target: Path, constraints: Path | None = None
+) -> None:
     """Resolve requirements into a lock file.
 
     Args:
+        python: Interpreter that has the resolver.
         requirements: As they stand in pyproject.toml.
         target: The lock file, replaced.
         constraints: A lock file whose versions must be kept.
@@ -44,7 +49,7 @@ def lock(requirements: list[str], target: Path, constraints: Path | None = None)
     source.write_text("\n".join(lines) + "\n")
     try:
         subprocess.run(
-            [sys.executable, "-m", "piptools", "compile", *OPTIONS, "-o", target, source],
+            [python, "-m", "piptools", "compile", *OPTIONS, "-o", target, source],
             check=True,
             cwd=ROOT,
         )
@@ -57,9 +62,14 @@ def main() -> None:
     """Write both lock files."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     runtime = project["project"]["dependencies"]
-    lock(runtime, ROOT / "requirements.lock")
     dev = runtime + project["dependency-groups"]["dev"]
-    lock(dev, ROOT / "requirements-dev.lock", constraints=ROOT / "requirements.lock")
+    with tempfile.TemporaryDirectory() as folder:
+        # Of its own: the resolver's dependencies are nobody else's business.
+        venv.create(folder, with_pip=True)
+        python = Path(folder, "bin", "python")
+        subprocess.run([python, "-m", "pip", "install", "--quiet", RESOLVER], check=True)
+        lock(python, runtime, ROOT / "requirements.lock")
+        lock(python, dev, ROOT / "requirements-dev.lock", constraints=ROOT / "requirements.lock")
 
 
 if __name__ == "__main__":
