@@ -59,9 +59,16 @@ class Reply:
     # What the pool and the connection call.
 
     async def wait_for_head(self) -> None:
-        """Return when the head has arrived; raises the fault if none will."""
-        if self.status == 0 and self._fault is None:
-            await self._wait()
+        """Return when the head has arrived; raises the fault if none will.
+
+        Called once, in the same step as the request is sent: nothing can have come yet.
+        """
+        waiter = self._waiter = self._loop.create_future()
+        try:
+            await waiter
+        except BaseException:
+            self.cancel()
+            raise
         if self.status == 0 and self._fault is not None:
             raise self._fault
 
