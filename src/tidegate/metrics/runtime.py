@@ -91,7 +91,7 @@ def reaping(segment: Segment) -> Iterator[None]:
     try:
         yield
     finally:
-        words[InstanceWord.REAPS] += 1
+        words[InstanceWord.REAPS] = (words[InstanceWord.REAPS] | 1) + 1
 
 
 def bury(registry: Registry, slot: int, usage: resource.struct_rusage | None) -> None:

@@ -11,7 +11,16 @@ AUTH_FAILURES = Family(
     labels=("reason",),
     values={
         "reason": frozenset(
-            {"missing", "malformed", "unknown", "expired", "revoked", "throttled", "metrics"}
+            {
+                "missing",
+                "malformed",
+                "ambiguous",
+                "unknown",
+                "expired",
+                "revoked",
+                "throttled",
+                "metrics",
+            }
         ),
     },
 )
