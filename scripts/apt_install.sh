@@ -1,37 +1,31 @@
 #!/bin/sh
-# Installs the Debian packages of a list that are missing: apt_install.sh LIST_FILE|-
-# A line of the list is a package, or `package: what is skipped without it`.
+# Installs missing programs from Debian's packages: apt_install.sh LIST_FILE|-
+# A line of the list: PROGRAM PACKAGE, and what is skipped without it.
 # Without root nothing is installed; what will be skipped is said, and the exit code is 0.
 set -eu
 
-list=$(sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "$1")
-
-is_installed() {
-    dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed
-}
-
+PATH=$PATH:/usr/sbin:/sbin
 missing=
 notes=
-while IFS= read -r line; do
-    package=${line%%:*}
-    if ! command -v dpkg-query >/dev/null || ! is_installed "$package"; then
-        missing="$missing $package"
-        notes="$notes  $line
+while read -r program package skipped; do
+    case $program in '' | '#'*) continue ;; esac
+    command -v "$program" >/dev/null && continue
+    missing="$missing $package"
+    notes="$notes  $program (package $package): $skipped
 "
-    fi
 done <<END
-$list
+$(cat "$1")
 END
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-    echo "tidegate: not root on a Debian system, so these stay missing, with what that skips:"
+    echo "tidegate: not root on Debian or Ubuntu, so nothing is installed, and these are skipped:"
     printf '%s' "$notes"
     exit 0
 fi
 
 echo "tidegate: installing$missing"
-# A package of a server would start it; this file, while it is there, forbids that.
+# The package of a server would start it; this file, while it is there, forbids that.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e $policy ]; then
     trap 'rm -f $policy' EXIT

@@ -34,7 +34,7 @@ if ! new_enough "$venv/bin/python" || ! "$venv/bin/python" -m pip --version >/de
             fail "$python has no venv module; install it first: sudo apt-get install $package"
         fi
         echo "tidegate: $python has no venv module; installing $package"
-        echo "$package" | sh scripts/apt_install.sh -
+        echo "python-venv-module $package" | sh scripts/apt_install.sh -
         "$python" -c 'import ensurepip, venv' || fail "$package did not bring the venv module"
     fi
     echo "tidegate: making $venv with $("$python" --version)"
