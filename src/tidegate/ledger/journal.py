@@ -91,6 +91,7 @@ class Journal:
         "_cap_bytes",
         "_check_at",
         "_directory",
+        "_ended_fd",
         "_fd",
         "_incarnation",
         "_max_file_bytes",
@@ -128,6 +129,7 @@ class Journal:
         self._stop = policy == "stop"
         self._number = 0
         self._fd = -1
+        self._ended_fd = -1
         self._size = 0
         self._check_at = 0
         self._pending: deque[bytes] = deque()
@@ -171,7 +173,7 @@ class Journal:
         """
         if self.full is not None and not self._recover():
             return self._refuse()
-        record = Open(
+        record: Record = Open(
             attempt_id,
             ordinal,
             at_ms,
@@ -185,6 +187,10 @@ class Journal:
             estimate_nano_usd,
             price_version,
         )
+        if estimate_tokens >> _COUNT_BITS or (
+            estimate_nano_usd is not None and not 0 <= estimate_nano_usd <= MAX_NANO_USD
+        ):
+            record = _bounded(record)
         if self._append(_framed(record)) or self._append_elsewhere(_framed(record)):
             return True
         self._declare_full()
@@ -286,7 +292,7 @@ class Journal:
     # ------------------------------------------------------------------ the rare ways
 
     def _append(self, data: bytes) -> bool:
-        """Write *data* whole to the file in use. After a failure that file is closed for good."""
+        """Write *data* whole to the file in use. After a failure that file has ended for good."""
         try:
             written = _write(self._fd, data)
         except OSError:
@@ -294,7 +300,8 @@ class Journal:
         if written != len(data):
             if self._fd >= 0:
                 self.write_failures += 1
-                self._close_file()
+                # Kept open: its lock is the sign that this process lives.
+                self._ended_fd, self._fd = self._fd, -1
             return False
         self._size += written
         if self._size >= self._check_at:
@@ -362,13 +369,7 @@ class Journal:
             self._declare_full("the journals have reached their cap")
 
     def _over_cap(self) -> bool:
-        total = 0
-        with os.scandir(self._directory) as entries:
-            for entry in entries:
-                if entry.name.endswith(SUFFIX):
-                    with suppress(OSError):  # folded and deleted just now
-                        total += entry.stat().st_size
-        return total >= self._cap_bytes
+        return directory_bytes(self._directory) >= self._cap_bytes
 
     def _header(self) -> FileHeader:
         return FileHeader(
@@ -408,10 +409,22 @@ class Journal:
         return True
 
     def _close_file(self) -> None:
-        if self._fd >= 0:
-            descriptor, self._fd = self._fd, -1
-            with suppress(OSError):
-                os.close(descriptor)
+        for descriptor in (self._fd, self._ended_fd):
+            if descriptor >= 0:
+                with suppress(OSError):
+                    os.close(descriptor)
+        self._fd = self._ended_fd = -1
+
+
+def directory_bytes(directory: Path) -> int:
+    """Return what the journals of *directory* hold, whoever wrote them."""
+    total = 0
+    with suppress(OSError), os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.name.endswith(SUFFIX):
+                with suppress(OSError):  # folded and deleted just now
+                    total += entry.stat().st_size
+    return total
 
 
 def _framed(record: Record) -> bytes:
