@@ -5,17 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tidegate.workers.plan import Overrides
-from tidegate.workers.supervisor import Supervisor
-
-
-class DoubleSupervisor(Supervisor):
-    """Starts `double_worker` as its worker."""
-
-    worker_module = "double_worker"
-
+from tidegate.workers.spawn import start_early
 
 if __name__ == "__main__":
+    early = start_early(worker_module="double_worker")
+    from tidegate.workers.plan import Overrides
+    from tidegate.workers.supervisor import Supervisor
+
     settings: dict[str, object] = {}
     file: Path | None = None
     for argument in sys.argv[1:]:
@@ -24,4 +20,5 @@ if __name__ == "__main__":
             file = Path(value)
         else:
             settings[name] = int(value) if value.isdecimal() else value
-    sys.exit(DoubleSupervisor(Overrides(file, settings)).run())
+    overrides = Overrides(file, settings)
+    sys.exit(Supervisor(overrides, early, worker_module="double_worker").run())

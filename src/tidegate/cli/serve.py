@@ -24,7 +24,11 @@ def serve(
     control_port: Annotated[int | None, typer.Option(help="The control port.")] = None,
 ) -> None:
     """Run the gateway until SIGTERM or SIGINT (drains; a second one cuts). SIGHUP reloads."""
-    # Here, not above: other commands, and `--help`, do not need it.
+    # Here, not above: other commands, and `--help`, do not need it. The children come first:
+    # they import their code while the supervisor imports its own and reads the configuration.
+    from tidegate.workers.spawn import start_early
+
+    early = start_early()
     from tidegate.workers.plan import Overrides
     from tidegate.workers.supervisor import main
 
@@ -38,4 +42,4 @@ def serve(
     settings: dict[str, object] = {
         name: value for name, value in given.items() if value is not None
     }
-    raise typer.Exit(main(Overrides(config, settings)))
+    raise typer.Exit(main(Overrides(config, settings), early))

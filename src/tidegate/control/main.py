@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
-import os
 import signal
 import socket
 import sys
@@ -18,12 +17,8 @@ from pathlib import Path
 from typing import Final
 
 from tidegate.config.snapshot import Snapshot, decode_snapshot
-from tidegate.control.channel import (
-    CHILD_CHANNEL_FD,
-    AsyncChannel,
-    ChannelClosed,
-    receive_attach,
-)
+from tidegate.control.channel import ChannelClosed
+from tidegate.control.child_channel import AsyncChannel, inherited_socket, receive_attach
 from tidegate.control.eventlog import EventLog
 from tidegate.control.jobs import Job, JobRunner
 from tidegate.control.keytable import FIRST_KEY_NAME, POLL_S, KeyTable
@@ -190,8 +185,7 @@ def main(control: type[Control] = Control) -> int:
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the supervisor says when
     faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
-    channel = socket.socket(fileno=CHILD_CHANNEL_FD)
-    os.set_inheritable(CHILD_CHANNEL_FD, False)
+    channel = inherited_socket()
     try:
         attach, descriptors = receive_attach(channel)
     except (ChannelClosed, OSError):

@@ -11,13 +11,13 @@ from typing import Final, Protocol
 
 import msgspec
 
-from tidegate.control.channel import ChannelClosed
+from tidegate.control.channel import Channel, ChannelClosed
 from tidegate.control.eventlog import EventLog
 from tidegate.control.messages import Configure, Drain, Keys, Message, Ready, Stop
 from tidegate.memory import Segment
 from tidegate.workers.child import Child, DeathReason, Seat, describe_status, pick_slot
 from tidegate.workers.loop import Loop, Timer
-from tidegate.workers.spawn import spawn
+from tidegate.workers.spawn import CONTROL, WORKER, Spawned, spawn
 
 NO_SLOT_RETRY_S: Final = 0.5
 LAST_BREATH_S: Final = 5.0
@@ -61,8 +61,8 @@ class Fleet:
         log: EventLog,
         owner: FleetOwner,
         *,
-        worker_module: str,
-        control_module: str,
+        worker_module: str = WORKER,
+        control_module: str = CONTROL,
     ) -> None:
         self.control = Seat("control", 0)
         self.seats: list[Seat] = []
@@ -81,12 +81,10 @@ class Fleet:
 
     # Starting
 
-    def start_early(self, seat: Seat) -> None:
-        """Start *seat*'s process before there is anything to attach it to.
-
-        It imports its code meanwhile.
-        """
-        seat.current = self._spawn(seat)
+    def take_early(self, seat: Seat, spawned: Spawned) -> None:
+        """Seat a child that was started before there was anything to attach it to."""
+        seat.current = Child(seat, spawned.pid, Channel(spawned.channel))
+        self.adopt(seat.current)
 
     def open(self, segment: Segment, listener_fd: int) -> None:
         """The memory and the listener exist: attach what was started early."""
@@ -130,8 +128,8 @@ class Fleet:
 
     def _spawn(self, seat: Seat) -> Child:
         label = "control" if seat.role == "control" else f"worker-seat-{seat.number}"
-        pid, channel = spawn(self._modules[seat.role], label)
-        child = Child(seat, pid, channel)
+        spawned = spawn(self._modules[seat.role], label)
+        child = Child(seat, spawned.pid, Channel(spawned.channel))
         self.adopt(child)
         return child
 

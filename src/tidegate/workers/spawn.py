@@ -2,8 +2,8 @@
 
 A child is a fresh interpreter with standard input, output and error and, as descriptor 3,
 its end of a socketpair. Everything else (the shared memory, the listener, the
-configuration) comes through that, so a child can be started, and import what it needs,
-before the configuration has been read.
+configuration) comes through that, so the first children are started, and import what they
+need, before the supervisor itself has imported much or read the configuration.
 """
 
 from __future__ import annotations
@@ -15,7 +15,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from tidegate.control.channel import CHILD_CHANNEL_FD, Channel
+WORKER: Final = "tidegate.workers.worker"
+CONTROL: Final = "tidegate.control.main"
+
+CHILD_CHANNEL_FD: Final = 3
+"""As `control.child_channel` has it. This file imports nothing of ours, so that the first
+children are started before anything else happens."""
 
 _KEPT_NAMES: Final = frozenset(
     {
@@ -42,7 +47,7 @@ class Spawned(NamedTuple):
     """A child that was just started."""
 
     pid: int
-    channel: Channel
+    channel: socket.socket
 
 
 def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -72,7 +77,7 @@ def spawn(module: str, label: str) -> Spawned:
         raise
     finally:
         theirs.close()
-    return Spawned(pid, Channel(ours))
+    return Spawned(pid, ours)
 
 
 def _posix_spawn(argv: Sequence[str], channel_fd: int) -> int:
@@ -98,4 +103,18 @@ def _posix_spawn(argv: Sequence[str], channel_fd: int) -> int:
         file_actions=actions,
         setsigmask=_SIGNALS_BLOCKED,
         setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
+    )
+
+
+class EarlyChildren(NamedTuple):
+    """The children that every gateway needs, started before anything is known of it."""
+
+    control: Spawned
+    worker: Spawned
+
+
+def start_early(worker_module: str = WORKER, control_module: str = CONTROL) -> EarlyChildren:
+    """Start control and the first worker; give the result to `Supervisor`."""
+    return EarlyChildren(
+        control=spawn(control_module, "control"), worker=spawn(worker_module, "worker-seat-1")
     )

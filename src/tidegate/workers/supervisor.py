@@ -41,6 +41,7 @@ from tidegate.workers.plan import Overrides, Plan, load_plan
 from tidegate.workers.reload import Reload
 from tidegate.workers.sdnotify import SystemdNotifier
 from tidegate.workers.shutdown import Shutdown
+from tidegate.workers.spawn import WORKER, EarlyChildren
 from tidegate.workers.watchdog import Watchdog
 from tidegate.workers.welcome import welcome_text
 
@@ -59,25 +60,23 @@ class StartFailed(Exception):
 class Supervisor:
     """One gateway instance.
 
-    Attributes:
-        worker_module: Program of a worker; tests put another data plane in its place.
-        control_module: Program of control.
+    Args:
+        overrides: From the command line.
+        early: The first children, already started.
+        worker_module: Program of the other workers (tests have another data plane).
     """
 
-    worker_module = "tidegate.workers.worker"
-    control_module = "tidegate.control.main"
-
-    def __init__(self, overrides: Overrides) -> None:
+    def __init__(
+        self, overrides: Overrides, early: EarlyChildren, *, worker_module: str = WORKER
+    ) -> None:
         self._overrides = overrides
         self._log = EventLog("supervisor")
         self._loop = Loop()
-        self._fleet = Fleet(
-            self._loop,
-            self._log,
-            self,
-            worker_module=self.worker_module,
-            control_module=self.control_module,
-        )
+        self._fleet = Fleet(self._loop, self._log, self, worker_module=worker_module)
+        first = Seat("worker", 1)
+        self._fleet.seats.append(first)
+        self._fleet.take_early(self._fleet.control, early.control)
+        self._fleet.take_early(first, early.worker)
         self._notifier = SystemdNotifier()
         self._started_s = time.monotonic()
         self._served = False
@@ -119,10 +118,7 @@ class Supervisor:
         self._loop.on_signal(signal.SIGTERM, self._on_terminate)
         self._loop.on_signal(signal.SIGINT, self._on_terminate)
         self._loop.on_signal(signal.SIGHUP, self._on_hangup)
-        first = Seat("worker", 1)
-        self._fleet.seats.append(first)
-        self._fleet.start_early(self._fleet.control)
-        self._fleet.start_early(first)
+        self._fleet.reap()  # whoever died before SIGCHLD was heard
         self._plan = self._load_first_plan()
         self._log.set_level(self._plan.log_level)
         patience_s = self._take_lock()
@@ -366,7 +362,7 @@ class Supervisor:
             self._on_hangup()
 
 
-def main(overrides: Overrides) -> int:
+def main(overrides: Overrides, early: EarlyChildren) -> int:
     """Run one gateway in this process; return its exit code."""
     os.umask(0o077)
-    return Supervisor(overrides).run()
+    return Supervisor(overrides, early).run()

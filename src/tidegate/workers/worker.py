@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import gc
-import os
 import signal
 import socket
 import ssl
@@ -22,12 +21,8 @@ from typing import Final, Protocol
 import uvloop
 
 from tidegate.config.snapshot import EdgeSnapshot, KeySnapshot, Snapshot, decode_snapshot
-from tidegate.control.channel import (
-    CHILD_CHANNEL_FD,
-    AsyncChannel,
-    ChannelClosed,
-    receive_attach,
-)
+from tidegate.control.channel import ChannelClosed
+from tidegate.control.child_channel import AsyncChannel, inherited_socket, receive_attach
 from tidegate.control.eventlog import EventLog
 from tidegate.control.messages import (
     Applied,
@@ -298,8 +293,7 @@ def main(worker: type[Worker] = Worker) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # A worker whose loop stands still is asked for its stack before it is killed.
     faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
-    channel = socket.socket(fileno=CHILD_CHANNEL_FD)
-    os.set_inheritable(CHILD_CHANNEL_FD, False)
+    channel = inherited_socket()
     _import_data_plane()
     try:
         attach, descriptors = receive_attach(channel)
