@@ -214,7 +214,7 @@ def _limit_problems(settings: Settings) -> list[tuple[SettingPath, str]]:
     """Return limits whose numbers the limiter cannot hold exactly."""
     found: list[tuple[SettingPath, str]] = []
     for name, limit in settings.limits.items():
-        if limit.window is None:
+        if limit.window is None or limit.requests is None:
             continue
         if limit.amount * MIN_SPACING_NS > limit.window.ns:
             reason = "is more than a million per second; no gateway sees that"
