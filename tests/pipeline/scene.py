@@ -60,6 +60,7 @@ class FakeExchange:
         self.body: bytes | None = raw if body is not None else b""
         self.disconnected = False
         self.watcher: ClientWatcher | None = None
+        self.task: asyncio.Task[None] | None = None
         self.status = 0
         self.answer_headers: dict[str, str] = {}
         self.sent = b""
@@ -246,9 +247,8 @@ class Scene:
 
     async def run(self, exchange: FakeExchange) -> FakeExchange:
         """Serve one exchange to its end."""
-        task = asyncio.current_task()
-        assert task is not None
-        await asyncio.create_task(self._serve(exchange))
+        exchange.task = asyncio.create_task(self._serve(exchange))
+        await exchange.task
         return exchange
 
     async def _serve(self, exchange: FakeExchange) -> None:

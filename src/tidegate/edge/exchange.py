@@ -6,6 +6,7 @@ implemented by `edge.connection`; tests implement it in memory.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -37,6 +38,7 @@ class Exchange(Protocol):
         body: The whole body when it has already arrived (often), else None.
         disconnected: True as soon as the client is gone.
         watcher: Set by the pipeline while it streams; None otherwise.
+        task: Runs the handler; the pipeline cancels it when the client is gone.
     """
 
     method: bytes
@@ -48,6 +50,7 @@ class Exchange(Protocol):
     body: bytes | None
     disconnected: bool
     watcher: ClientWatcher | None
+    task: asyncio.Task[None] | None
 
     async def read_body(self, max_bytes: int) -> bytes:
         """Return the whole body, reading on if needed.
@@ -61,7 +64,8 @@ class Exchange(Protocol):
 
     def answer(self, status: int, headers: bytes, body: bytes) -> None:
         """Send a whole answer. *headers* are ready lines, each ended by CRLF, without
-        content-length, date, connection, which the edge adds. Call once, instead of `start`."""
+        content-length, date, connection, which the edge adds. Call once, instead of `start`.
+        """
 
     def start(self, status: int, headers: bytes) -> None:
         """Send the head of a streamed answer (chunked; close-delimited for HTTP/1.0)."""

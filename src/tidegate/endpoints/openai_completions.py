@@ -4,27 +4,33 @@ from __future__ import annotations
 
 from tidegate.dialects.openai import OPENAI
 from tidegate.dialects.openai.request import ModelRequest
+from tidegate.errors import Unauthenticated
 from tidegate.pipeline.attempt import run_attempts
 from tidegate.pipeline.call import Call
 from tidegate.pipeline.endpoint import Endpoint
 from tidegate.pipeline.gateway import Gateway
-from tidegate.pipeline.handle import admit, authenticate
+from tidegate.pipeline.handle import admit_at_once, admit_later, hold_back, identify
 
 
 async def serve_model(gateway: Gateway, call: Call) -> None:
     """Serve a request that names a model and is passed on in its own dialect."""
-    principal = await authenticate(gateway, call)
-    exchange = call.exchange
+    try:
+        principal = identify(gateway, call)
+    except Unauthenticated as error:
+        await hold_back(gateway, call, error)
+        raise
+    body = call.exchange.body
     state = gateway.state
-    body = exchange.body
     if body is None:
-        body = await exchange.read_body(state.snapshot.edge.max_body_bytes)
+        body = await call.exchange.read_body(state.snapshot.edge.max_body_bytes)
     request = ModelRequest(body, streams=call.endpoint.streams)
-    call.stream = request.stream
-    call.wants_usage = request.wants_usage
+    if request.stream:
+        call.stream = True
+        call.wants_usage = request.wants_usage
     route = state.route(request.model, principal)
     call.model = route.name
-    await admit(gateway, call, principal, route)
+    if not admit_at_once(gateway, call, principal, route):
+        await admit_later(gateway, call, principal, route)
     await run_attempts(gateway, call, request, route)
 
 

@@ -7,14 +7,16 @@ keyed digest that he cannot compute, and so nothing about any secret.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from hashlib import blake2b
 
 from tidegate.config.snapshot import KeySnapshot
 from tidegate.errors import Unauthenticated
 from tidegate.keys.principal import Principal
-from tidegate.keys.secrets import MAX_SECRET_BYTES, digest
+from tidegate.keys.secrets import DIGEST_BYTES, MAX_SECRET_BYTES
 
 #: Where SDKs put their key, besides `Authorization: Bearer`.
 KEY_HEADERS = (b"x-api-key", b"api-key", b"x-goog-api-key")
+_OTHER_HEADERS = frozenset(KEY_HEADERS)
 
 _HOW = "Send it as 'Authorization: Bearer <key>'."
 
@@ -40,7 +42,6 @@ class KeyDirectory:
             key.digest: Principal(
                 key_id=key.id,
                 name=key.name,
-                subject=key.id.encode(),
                 team=key.team,
                 limits=tuple(key.limits),
                 models=None if key.models is None else frozenset(key.models),
@@ -56,8 +57,20 @@ class KeyDirectory:
         Raises `Unauthenticated` with a reason: `missing`, `malformed` (no usable secret in a
         known header), `ambiguous` (two different secrets), `unknown`, `expired`.
         """
-        secret = _secret_of(headers)
-        principal = self._principals.get(digest(secret, self._pepper))
+        authorization = headers.get(b"authorization")
+        if (
+            authorization is not None
+            and authorization[:7] == b"Bearer "
+            and not (headers.keys() & _OTHER_HEADERS)
+        ):
+            secret = authorization[7:].strip() or _secret_of(headers)
+        else:
+            secret = _secret_of(headers)
+        if len(secret) > MAX_SECRET_BYTES:
+            raise Unauthenticated("Incorrect API key provided.", reason="malformed")
+        principal = self._principals.get(
+            blake2b(secret, digest_size=DIGEST_BYTES, key=self._pepper).digest()
+        )
         if principal is None:
             raise Unauthenticated("Incorrect API key provided.", reason="unknown")
         if principal.expires_at_ms is not None and principal.expires_at_ms <= now_ms:
@@ -66,14 +79,16 @@ class KeyDirectory:
 
 
 def _secret_of(headers: dict[bytes, bytes]) -> bytes:
+    """Find the one secret among all headers that may hold one."""
     found = b""
     authorization = headers.get(b"authorization")
     if authorization is not None:
         scheme, _, rest = authorization.partition(b" ")
         found = rest.strip()
         if scheme.lower() != b"bearer":
-            raise Unauthenticated(f"The Authorization header holds no API key. {_HOW}",
-                                  reason="malformed")  # fmt: skip
+            raise Unauthenticated(
+                f"The Authorization header holds no API key. {_HOW}", reason="malformed"
+            )
     for name in KEY_HEADERS:
         value = headers.get(name)
         if value:
@@ -84,6 +99,4 @@ def _secret_of(headers: dict[bytes, bytes]) -> bytes:
             found = value
     if not found:
         raise Unauthenticated(f"You didn't provide an API key. {_HOW}", reason="missing")
-    if len(found) > MAX_SECRET_BYTES:
-        raise Unauthenticated("Incorrect API key provided.", reason="malformed")
     return found

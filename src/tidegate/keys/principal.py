@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any
 
 
-@dataclass(frozen=True, slots=True)
 class Principal:
-    """The holder of a key.
+    """The holder of a key. Not changed after it is made, but for `plan`.
 
     Attributes:
         key_id: Stable id of the key.
@@ -17,12 +16,35 @@ class Principal:
         limits: Names of its own limits, besides the default ones.
         models: Model names it may use; None means all.
         expires_at_ms: Unix ms from which it is refused; None means never.
+        plan: What the pipeline has worked out for this key and keeps until a reload.
     """
 
-    key_id: str
-    name: str
-    subject: bytes
-    team: str | None
-    limits: tuple[str, ...]
-    models: frozenset[str] | None
-    expires_at_ms: int | None
+    __slots__ = (
+        "expires_at_ms",
+        "key_id",
+        "limits",
+        "models",
+        "name",
+        "plan",
+        "subject",
+        "team",
+    )
+
+    def __init__(
+        self,
+        *,
+        key_id: str,
+        name: str,
+        team: str | None,
+        limits: tuple[str, ...],
+        models: frozenset[str] | None,
+        expires_at_ms: int | None,
+    ) -> None:
+        self.key_id = key_id
+        self.name = name
+        self.subject = key_id.encode()
+        self.team = team
+        self.limits = limits
+        self.models = models
+        self.expires_at_ms = expires_at_ms
+        self.plan: Any = None

@@ -65,11 +65,12 @@ class Decision:
         states: Every enforced limit, in the order of the checks.
         shadow_refused: Shadow limits that would have refused.
         near: Limits of which 80 % are used after this request.
+        holds: What `concurrency` limits hold for it until `release`.
     """
 
     __slots__ = (
-        "_holds",
         "allowed",
+        "holds",
         "near",
         "refused_by",
         "retry_after_ns",
@@ -93,11 +94,11 @@ class Decision:
         self.states = states
         self.shadow_refused = shadow_refused
         self.near = near
-        self._holds = holds
+        self.holds = holds
 
     def release(self) -> None:
         """Give back what `concurrency` limits hold for this request. Safe to call twice."""
-        holds, self._holds = self._holds, ()
+        holds, self.holds = self.holds, ()
         for hold in holds:
             hold.release()
 

@@ -18,36 +18,12 @@ import msgspec
 
 from tidegate.pipeline.call import Call
 
-_encode = msgspec.json.Encoder().encode
 _FLUSH_S = 0.1
 _MAX_PENDING_LINES = 20_000
+_MAX_QUOTED = 10_000
 #: PIPE_BUF on Linux: a poll for writing promises that this much fits, and lines of several
 #: processes are never mixed within it.
 _ATOMIC_BYTES = 4096
-
-
-class _Line(msgspec.Struct, omit_defaults=True):
-    ts: str
-    level: str
-    event: str
-    request_id: str
-    endpoint: str
-    status: int
-    outcome: str
-    duration_ms: float
-    client_ip: str
-    key: str | None = None
-    team: str | None = None
-    model: str | None = None
-    provider: str | None = None
-    target_model: str | None = None
-    stream: bool = False
-    attempts: int = 0
-    upstream_ms: float = 0.0
-    ttft_ms: float | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    limit: str | None = None
 
 
 class AccessLog:
@@ -61,7 +37,8 @@ class AccessLog:
     def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: int | None) -> None:
         self._loop = loop
         self._descriptor = descriptor
-        self._lines: list[bytes] = []
+        self._lines: list[str] = []
+        self._quoted: dict[str, str] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._second = -1
         self._second_text = ""
@@ -74,36 +51,34 @@ class AccessLog:
         if len(self._lines) >= _MAX_PENDING_LINES:
             self.dropped += 1
             return
-        principal, target, usage = call.principal, call.target, call.usage
+        principal, target, usage, ttft_s = call.principal, call.target, call.usage, call.ttft_s
         decision = call.decision
-        refused_by = None if decision is None else decision.refused_by
-        self._lines.append(
-            _encode(
-                _Line(
-                    self._timestamp(),
-                    "info",
-                    "request",
-                    call.request_id,
-                    call.endpoint.name,
-                    status,
-                    call.outcome,
-                    round(duration_s * 1000, 3),
-                    call.exchange.client_ip,
-                    None if principal is None else principal.name,
-                    None if principal is None else principal.team,
-                    call.model,
-                    None if target is None else target.provider,
-                    None if target is None else target.label,
-                    call.stream,
-                    call.attempts,
-                    round(call.upstream_s * 1000, 3),
-                    None if call.ttft_s is None else round(call.ttft_s * 1000, 3),
-                    None if usage is None else usage.input_tokens,
-                    None if usage is None else usage.output_tokens,
-                    None if refused_by is None else refused_by.name,
-                )
-            )
+        line = (
+            f'{{"ts":"{self._timestamp()}","level":"info","event":"request",'
+            f'"request_id":"{call.request_id}","endpoint":"{call.endpoint.name}",'
+            f'"status":{status},"outcome":"{call.outcome}","duration_ms":{duration_s * 1e3:.3f},'
+            f'"client_ip":"{call.exchange.client_ip}"'
         )
+        if principal is not None:
+            line += f',"key":{self._quote(principal.name)}'
+            if principal.team is not None:
+                line += f',"team":{self._quote(principal.team)}'
+        if call.model is not None:
+            line += f',"model":{self._quote(call.model)}'
+        if target is not None:
+            line += (
+                f',"provider":{self._quote(target.provider)},'
+                f'"target_model":{self._quote(target.label)},'
+                f'"stream":{"true" if call.stream else "false"},"attempts":{call.attempts},'
+                f'"upstream_ms":{call.upstream_s * 1e3:.3f}'
+            )
+        if ttft_s is not None:
+            line += f',"ttft_ms":{ttft_s * 1e3:.3f}'
+        if usage is not None:
+            line += f',"input_tokens":{usage.input_tokens},"output_tokens":{usage.output_tokens}'
+        if decision is not None and decision.refused_by is not None:
+            line += f',"limit":{self._quote(decision.refused_by.name)}'
+        self._lines.append(line + "}")
         if self._timer is None:
             self._timer = self._loop.call_later(_FLUSH_S, self.flush)
 
@@ -115,7 +90,8 @@ class AccessLog:
         lines, self._lines = self._lines, []
         batch: list[bytes] = []
         size = 0
-        for line in lines:
+        for text in lines:
+            line = text.encode()
             if size + len(line) >= _ATOMIC_BYTES and batch:
                 self._write(batch)
                 batch, size = [], 0
@@ -138,6 +114,15 @@ class AccessLog:
         except OSError:
             pass
         self.dropped += len(lines)
+
+    def _quote(self, name: str) -> str:
+        """Return a configured name as JSON; there are few, so each is encoded once."""
+        quoted = self._quoted.get(name)
+        if quoted is None:
+            if len(self._quoted) > _MAX_QUOTED:
+                self._quoted.clear()
+            quoted = self._quoted[name] = msgspec.json.encode(name).decode()
+        return quoted
 
     def _timestamp(self) -> str:
         now_ns = time.time_ns()

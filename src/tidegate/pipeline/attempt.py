@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 from tidegate.dialects.openai.request import ModelRequest
 from tidegate.dialects.openai.usage import usage_of_answer
@@ -46,22 +47,18 @@ async def run_attempts(
     encode: Encode | None = None,
 ) -> None:
     """Answer *call* from *route* or its fallbacks; raises the last attempt's error."""
-    loop = gateway.loop
-    deadline = loop.time() + route.total_s
-    call.forwarded = lines_to_upstream(call.exchange.headers)
+    exchange = call.exchange
+    deadline = gateway.loop.time() + route.total_s
+    call.forwarded = lines_to_upstream(exchange.headers)
     relay = StreamRelay(gateway, call) if call.stream else None
-    call.task = asyncio.current_task()
-    call.exchange.watcher = call
-    failure: Failure | None = None
+    exchange.watcher = call
+    route.budget.note_request()
+    order = route.order(gateway.chance)
     try:
-        for step in route.chain:
-            if failure is not None:
-                gateway.meters.fallbacks.labels(step.name, failure.reason).inc()
-            failure = await _try_route(gateway, call, request, step, deadline, relay, encode)
-            if failure is None:
-                return
-            if failure.next == "final" and not _may_fall_back(failure):
-                break
+        failure = await attempt(gateway, call, request, order[0], deadline, relay, encode)
+        if failure is not None:
+            again = partial(_again, gateway, call, request, deadline, relay, encode)
+            failure = await _go_on(gateway, call, route, list(order), deadline, failure, again)
     finally:
         if relay is not None:
             relay.close()
@@ -69,30 +66,63 @@ async def run_attempts(
         raise failure.error
 
 
+#: Tries one target; None when the client has been answered.
+Again = Callable[[Target], Awaitable[Failure | None]]
+
+
+async def _again(
+    gateway: Gateway,
+    call: Call,
+    request: ModelRequest,
+    deadline: float,
+    relay: StreamRelay | None,
+    encode: Encode | None,
+    target: Target,
+) -> Failure | None:
+    return await attempt(gateway, call, request, target, deadline, relay, encode)
+
+
+async def _go_on(
+    gateway: Gateway,
+    call: Call,
+    route: ModelRoute,
+    order: list[Target],
+    deadline: float,
+    failure: Failure,
+    again: Again,
+) -> Failure | None:
+    """Go on after the first attempt failed: retries, other targets, then the fallbacks."""
+    left = await _retry(gateway, route, order, deadline, failure, again)
+    for step in route.chain[1:]:
+        if left is None or (left.next == "final" and not _may_fall_back(left)):
+            return left
+        gateway.meters.fallbacks.labels(step.name, left.reason).inc()
+        step.budget.note_request()
+        order = list(step.order(gateway.chance))
+        left = await again(order[0])
+        if left is not None:
+            left = await _retry(gateway, step, order, deadline, left, again)
+    return left
+
+
 def _may_fall_back(failure: Failure) -> bool:
     """Whether a fallback model may answer what this one's providers refused for good."""
     return isinstance(failure.error, UpstreamRefusal) and failure.error.status == 404
 
 
-async def _try_route(
+async def _retry(
     gateway: Gateway,
-    call: Call,
-    request: ModelRequest,
     route: ModelRoute,
+    order: list[Target],
     deadline: float,
-    relay: StreamRelay | None,
-    encode: Encode | None,
+    failure: Failure,
+    again: Again,
 ) -> Failure | None:
-    """Try one model name's targets; None when the client has been answered."""
-    route.budget.note_request()
-    order = list(route.order(gateway.chance))
+    """Try one model name's targets again after *order*'s first failed with *failure*."""
     retries_left = route.retries
     position = 0
-    while True:
+    while failure.next != "final":
         target = order[position]
-        failure = await attempt(gateway, call, request, target, deadline, relay, encode)
-        if failure is None or failure.next == "final":
-            return failure
         if failure.next == "failover":
             # This place will not do; the others of the name may.
             order.pop(position)
@@ -117,6 +147,11 @@ async def _try_route(
         gateway.meters.retries.labels(target.provider, failure.reason).inc()
         if wait_s > 0.0:
             await asyncio.sleep(wait_s)
+        following_failure = await again(order[position])
+        if following_failure is None:
+            return None
+        failure = following_failure
+    return failure
 
 
 async def attempt(
@@ -129,37 +164,33 @@ async def attempt(
     encode: Encode | None,
 ) -> Failure | None:
     """Send the request to one target. None when the client has been answered."""
-    loop = gateway.loop
+    clock = gateway.loop.time
     endpoint = call.endpoint
     body = request.body_for(
-        target.model, target.raw_model, force_usage=endpoint.streams and target.stream_usage
-    )
-    head = b"%b%bcontent-length: %d\r\n\r\n" % (
-        target.head(endpoint.upstream_path),
-        call.forwarded,
-        len(body),
+        target.model, target.raw_model, endpoint.streams and target.stream_usage
     )
     call.attempts += 1
     call.target = target
-    meters = target.meters
-    sent_at = loop.time()
+    sent_at = clock()
     answer: UpstreamAnswer | None = None
     outcome = "cancelled"
     try:
-        answer = await target.client.send(head, body, deadline=deadline)
+        answer = await target.client.send(
+            b"%b%bcontent-length: %d\r\n\r\n"
+            % (target.head(endpoint.upstream_path), call.forwarded, len(body)),
+            body,
+            deadline=deadline,
+        )
         call.upstream = answer
-        status = answer.status
-        if status == 200 or status == 201:
-            if relay is not None and _is_event_stream(answer):
-                outcome, failure = await relay.run(answer, target, sent_at)
-            else:
-                whole = await answer.read(MAX_ANSWER_BYTES)
-                outcome = "ok"
-                call.upstream_s += loop.time() - sent_at
-                _deliver(gateway, call, target, answer, whole, encode)
-                return None
-        else:
+        if answer.status != 200 and answer.status != 201:
             outcome, failure = await failure_of_answer(answer)
+        elif relay is not None and _is_event_stream(answer):
+            outcome, failure = await relay.run(answer, target, sent_at)
+        else:
+            whole = await answer.read(MAX_ANSWER_BYTES)
+            outcome, failure = "ok", None
+            call.upstream_s += clock() - sent_at
+            _deliver(gateway, call, target, answer, whole, encode)
     except UpstreamFault as fault:
         outcome, failure = outcome_of_fault(fault), failure_of_fault(fault)
         log.warning(
@@ -173,9 +204,12 @@ async def attempt(
         call.upstream = None
         if answer is not None:
             answer.cancel()
+        took_s = clock() - sent_at
+        meters = target.meters
         meters.outcome(outcome).inc()
-        meters.duration.observe(loop.time() - sent_at)
-    call.upstream_s += loop.time() - sent_at
+        meters.duration.observe(took_s)
+    if failure is not None:
+        call.upstream_s += took_s
     return failure
 
 

@@ -65,21 +65,25 @@ class RouteTable:
         self._named.append((prefix, methods))
         return methods
 
-    def find(self, method: bytes, path: bytes) -> tuple[Endpoint | None, bytes, bytes]:
-        """Return `(endpoint, tail, allow)`.
-
-        `endpoint` is None for an unknown path (`allow` empty) or a method that the path does
-        not take (`allow` lists those it does). A trailing slash is forgiven.
-        """
+    def find(self, method: bytes, path: bytes) -> tuple[Endpoint | None, bytes]:
+        """Return the endpoint, or None, and the name behind its path. See also `methods`."""
         methods = self._exact.get(path)
-        tail = b""
-        if methods is None and len(path) > 1 and path.endswith(b"/"):
+        if methods is not None:
+            return methods.get(method), b""
+        methods, tail = self._methods_of(path)
+        return (None if methods is None else methods.get(method)), tail
+
+    def methods(self, path: bytes) -> bytes:
+        """Return the methods that *path* takes, `b"GET, HEAD"`; empty for an unknown path."""
+        methods = self._exact.get(path) or self._methods_of(path)[0]
+        return b"" if methods is None else b", ".join(sorted(methods))
+
+    def _methods_of(self, path: bytes) -> tuple[dict[bytes, Endpoint] | None, bytes]:
+        if len(path) > 1 and path.endswith(b"/"):
             methods = self._exact.get(path[:-1])
-        if methods is None:
-            for prefix, named in self._named:
-                if path.startswith(prefix) and len(path) > len(prefix):
-                    methods, tail = named, path[len(prefix) :]
-                    break
-        if methods is None:
-            return None, b"", b""
-        return methods.get(method), tail, b", ".join(sorted(methods))
+            if methods is not None:
+                return methods, b""
+        for prefix, named in self._named:
+            if path.startswith(prefix) and len(path) > len(prefix):
+                return named, path[len(prefix) :]
+        return None, b""

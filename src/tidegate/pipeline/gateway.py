@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from tidegate.errors import Forbidden, ModelNotFound
@@ -13,10 +13,11 @@ from tidegate.limits.rules import Rule
 
 if TYPE_CHECKING:
     from tidegate.config.snapshot import Snapshot
+    from tidegate.edge.exchange import Exchange
     from tidegate.keys.directory import KeyDirectory
     from tidegate.keys.principal import Principal
     from tidegate.keys.throttle import GuessThrottle
-    from tidegate.limits.limiter import Limiter
+    from tidegate.limits.limiter import Check, Limiter
     from tidegate.pipeline.access_log import AccessLog
     from tidegate.pipeline.meters import Meters
     from tidegate.routing.plan import ModelRoute
@@ -50,7 +51,6 @@ class State:
         self.rules = {limit.name: Rule.from_snapshot(limit) for limit in snapshot.limits}
         self._defaults = snapshot.default_limits
         self._open_routes: dict[str, ModelRoute] = {}
-        self._key_rules: dict[tuple[str, tuple[str, ...]], tuple[Rule, ...]] = {}
 
     def route(self, name: str, principal: Principal) -> ModelRoute:
         """Return the route of *name* for *principal*.
@@ -70,23 +70,43 @@ class State:
         allowed = principal.models
         return sorted(name for name in self.routes if allowed is None or name in allowed)
 
-    def rules_of(self, principal: Principal) -> tuple[Rule, ...]:
-        """Return the limits of a key: the default ones, then its own.
+    def checks(
+        self, limiter: Limiter, principal: Principal, exchange: Exchange, route: ModelRoute | None
+    ) -> Sequence[Check]:
+        """Return the limits that a request has to pass, each with its subject.
 
         Raises `Forbidden` when the key names a limit that is no longer configured: a key that
         silently lost its limit could spend without end.
         """
-        cache_key = (principal.key_id, principal.limits)
-        rules = self._key_rules.get(cache_key)
-        if rules is None:
-            names = dict.fromkeys((*self._defaults, *principal.limits))
-            missing = [name for name in names if name not in self.rules]
-            if missing:
-                raise Forbidden(
-                    f"This key's limit {missing[0]!r} is not configured; ask the operator."
-                )
-            rules = self._key_rules[cache_key] = tuple(self.rules[name] for name in names)
-        return rules
+        plan = principal.plan
+        if plan is None or plan[0] is not self:
+            plan = principal.plan = self._plan(limiter, principal)
+        _, fixed, per_request = plan
+        if not per_request:
+            return fixed  # type: ignore[no-any-return]
+        checks = list(fixed)
+        for rule in per_request:
+            if rule.per == "ip":
+                checks.append(limiter.check(rule, exchange.client_ip.encode()))
+            elif route is not None:
+                checks.append(limiter.check(rule, route.name.encode()))
+        return checks
+
+    def _plan(
+        self, limiter: Limiter, principal: Principal
+    ) -> tuple[State, tuple[Check, ...], tuple[Rule, ...]]:
+        """Work out a key's limits: the default ones, then its own."""
+        names = dict.fromkeys((*self._defaults, *principal.limits))
+        missing = [name for name in names if name not in self.rules]
+        if missing:
+            raise Forbidden(f"This key's limit {missing[0]!r} is not configured; ask the operator.")
+        rules = [self.rules[name] for name in names]
+        fixed = tuple(
+            limiter.check(rule, principal.subject if rule.per == "key" else b"")
+            for rule in rules
+            if rule.per in ("key", "global")
+        )
+        return self, fixed, tuple(rule for rule in rules if rule.per in ("ip", "model"))
 
     def _open(self, name: str) -> ModelRoute | None:
         route = self.open_route(name)

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
+from time import time_ns
 
-from tidegate import ids
 from tidegate.dialects.openai import OPENAI
 from tidegate.dialects.seed_chat import SEED
 from tidegate.edge.exchange import Exchange
@@ -24,11 +23,13 @@ from tidegate.errors import (
     Unauthenticated,
     Unavailable,
 )
+from tidegate.ids import request_id
 from tidegate.keys.principal import Principal
+from tidegate.limits.limiter import Decision
 from tidegate.pipeline.call import Call
 from tidegate.pipeline.endpoint import Endpoint, RouteTable
 from tidegate.pipeline.gateway import Gateway
-from tidegate.pipeline.settle import finish, refuse, settle
+from tidegate.pipeline.settle import refuse, settle
 from tidegate.routing.plan import ModelRoute
 
 log = logging.getLogger("tidegate.pipeline")
@@ -48,12 +49,13 @@ class Pipeline:
     async def __call__(self, exchange: Exchange) -> None:
         """Serve one request; every way out of it is answered, counted and logged once."""
         gateway = self._gateway
-        endpoint, tail, allow = self._routes.find(exchange.method, exchange.path)
-        call = Call(exchange, endpoint or _unknown(exchange.path), tail, ids.request_id())
-        gateway.meters.in_flight.inc()
+        endpoint, tail = self._routes.find(exchange.method, exchange.path)
+        call = Call(exchange, endpoint or _unknown(exchange.path), tail, request_id())
+        in_flight = gateway.meters.in_flight
+        in_flight.inc()
         try:
             if endpoint is None:
-                raise _no_endpoint(exchange, allow)
+                raise _no_endpoint(exchange, self._routes.methods(exchange.path))
             await endpoint.run(gateway, call)
         except GatewayError as error:
             refuse(gateway, call, error)
@@ -66,58 +68,77 @@ class Pipeline:
             refuse(gateway, call, InternalError("The gateway failed to serve this request."))
         finally:
             exchange.watcher = None
-            gateway.meters.in_flight.dec()
-            if call.decision is not None:
+            in_flight.dec()
+            if call.decision is not None and call.decision.holds:
                 call.decision.release()
             if not call.settled:
                 settle(gateway, call, call.status)
 
 
-async def authenticate(gateway: Gateway, call: Call) -> Principal:
-    """Find out who asks. Raises `Unauthenticated`, held back for an address that guesses."""
-    exchange = call.exchange
-    try:
-        principal = gateway.directory.authenticate(exchange.headers, time.time_ns() // 1_000_000)
-    except Unauthenticated as error:
-        gateway.meters.auth_failures.labels(error.reason).inc()
-        wait_s = gateway.throttle.reserve(exchange.client_ip)
-        if wait_s > 0.0:
-            try:
-                await asyncio.sleep(wait_s)
-            finally:
-                gateway.throttle.release()
-        raise
+def identify(gateway: Gateway, call: Call) -> Principal:
+    """Find out who asks. Raises `Unauthenticated`; see `authenticate`."""
+    principal = gateway.directory.authenticate(call.exchange.headers, time_ns() // 1_000_000)
     call.principal = principal
     return principal
+
+
+async def authenticate(gateway: Gateway, call: Call) -> Principal:
+    """Find out who asks. Raises `Unauthenticated`, held back for an address that guesses."""
+    try:
+        return identify(gateway, call)
+    except Unauthenticated as error:
+        await hold_back(gateway, call, error)
+        raise
+
+
+async def hold_back(gateway: Gateway, call: Call, error: Unauthenticated) -> None:
+    """Count a failed authentication, and wait as long as its address has to."""
+    gateway.meters.auth_failures.labels(error.reason).inc()
+    wait_s = gateway.throttle.reserve(call.exchange.client_ip)
+    if wait_s > 0.0:
+        try:
+            await asyncio.sleep(wait_s)
+        finally:
+            gateway.throttle.release()
+
+
+def admit_at_once(
+    gateway: Gateway, call: Call, principal: Principal, route: ModelRoute | None
+) -> bool:
+    """Pass all limits of this request now, or raise `RateLimited`.
+
+    Everything that can refuse for another reason (401, 400, 404) comes before: a request
+    that is refused consumes nothing. False when the limiter is busy: await `admit_later`.
+    """
+    checks = gateway.state.checks(gateway.limiter, principal, call.exchange, route)
+    if not checks:
+        gateway.meters.allowed.inc()
+        return True
+    decision = gateway.limiter.admit(checks)
+    if decision is None:
+        return False
+    _note_decision(gateway, call, decision)
+    return True
+
+
+async def admit_later(
+    gateway: Gateway, call: Call, principal: Principal, route: ModelRoute | None
+) -> None:
+    """Pass all limits once the limiter is free, or raise `RateLimited`."""
+    checks = gateway.state.checks(gateway.limiter, principal, call.exchange, route)
+    _note_decision(gateway, call, await gateway.limiter.admit_later(checks))
 
 
 async def admit(
     gateway: Gateway, call: Call, principal: Principal, route: ModelRoute | None
 ) -> None:
-    """Pass all limits of this request at once, or raise `RateLimited`.
+    """Pass all limits of this request, or raise `RateLimited`."""
+    if not admit_at_once(gateway, call, principal, route):
+        await admit_later(gateway, call, principal, route)
 
-    Everything that can refuse for another reason (401, 400, 404) comes before: a request
-    that is refused consumes nothing.
-    """
-    limiter = gateway.limiter
-    checks = []
-    for rule in gateway.state.rules_of(principal):
-        per = rule.per
-        if per == "key":
-            checks.append(limiter.check(rule, principal.subject))
-        elif per == "ip":
-            checks.append(limiter.check(rule, call.exchange.client_ip.encode()))
-        elif per == "global":
-            checks.append(limiter.check(rule, b""))
-        elif route is not None:
-            checks.append(limiter.check(rule, route.name.encode()))
+
+def _note_decision(gateway: Gateway, call: Call, decision: Decision) -> None:
     meters = gateway.meters
-    if not checks:
-        meters.allowed.inc()
-        return
-    decision = limiter.admit(checks)
-    if decision is None:
-        decision = await limiter.admit_later(checks)
     call.decision = decision
     meters.count_decision(decision)
     if decision.allowed:
@@ -160,5 +181,3 @@ async def _no_run(gateway: Gateway, call: Call) -> None:
 
 _UNKNOWN_OPENAI = Endpoint("unknown", b"", b"", OPENAI, _no_run)
 _UNKNOWN_SEED = Endpoint("unknown", b"", b"", SEED, _no_run)
-
-__all__ = ["Pipeline", "admit", "authenticate", "finish"]

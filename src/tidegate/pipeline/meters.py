@@ -63,6 +63,35 @@ class TargetMeters:
             meters.tokens.labels(*self._labels, "reasoning").inc(usage.reasoning_tokens)
 
 
+class EndpointMeters:
+    """Series of one endpoint.
+
+    Attributes:
+        whole_duration: Seconds of requests answered whole.
+        stream_duration: Seconds of streams.
+        overhead: Seconds of a request that were not spent waiting for an upstream.
+    """
+
+    __slots__ = ("_meters", "_name", "_statuses", "overhead", "stream_duration", "whole_duration")
+
+    def __init__(self, meters: Meters, name: str) -> None:
+        self._meters = meters
+        self._name = name
+        self._statuses: dict[int, CounterSeries] = {}
+        self.whole_duration = meters.duration.labels(name, "false")
+        self.stream_duration = meters.duration.labels(name, "true")
+        self.overhead = meters.overhead.labels(name)
+
+    def status(self, status: int) -> CounterSeries:
+        """Return the counter of answers with *status*; 0 stands for a client that left (499)."""
+        series = self._statuses.get(status)
+        if series is None:
+            series = self._statuses[status] = self._meters.requests.labels(
+                self._name, str(status or 499)
+            )
+        return series
+
+
 class Meters:
     """Families and single series, by what they mean to the pipeline."""
 
@@ -95,21 +124,33 @@ class Meters:
         usage_source = counter("tidegate_usage_source_total")
         self.usage_provider = usage_source.labels("provider")
         self.usage_unknown = usage_source.labels("none")
+        self._endpoints: dict[str, EndpointMeters] = {}
+        self._passed: dict[str, CounterSeries] = {}
 
     def target(self, provider: str, model: str) -> TargetMeters:
         """Return the series of one target."""
         return TargetMeters(self, provider, model)
 
+    def endpoint(self, name: str) -> EndpointMeters:
+        """Return the series of one endpoint."""
+        meters = self._endpoints.get(name)
+        if meters is None:
+            meters = self._endpoints[name] = EndpointMeters(self, name)
+        return meters
+
     def count_decision(self, decision: Decision) -> None:
         """Count a decision once for each limit that took part in it."""
-        labels = self.decisions.labels
-        shadow = decision.shadow_refused
         if decision.allowed:
-            for rule, _, _ in decision.states:
-                labels(rule.name, "allowed").inc()
+            passed = self._passed
+            for state in decision.states:
+                rule = state[0]
+                series = passed.get(rule.name)
+                if series is None:
+                    series = passed[rule.name] = self.decisions.labels(rule.name, "allowed")
+                series.inc()
         elif decision.refused_by is not None:
-            labels(decision.refused_by.name, "blocked").inc()
-        for rule in shadow:
-            labels(rule.name, "shadow").inc()
+            self.decisions.labels(decision.refused_by.name, "blocked").inc()
+        for rule in decision.shadow_refused:
+            self.decisions.labels(rule.name, "shadow").inc()
         for rule in decision.near:
-            labels(rule.name, "near").inc()
+            self.decisions.labels(rule.name, "near").inc()

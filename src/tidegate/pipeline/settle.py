@@ -49,20 +49,15 @@ def settle(gateway: Gateway, call: Call, status: int) -> None:
     """Count and log one request, once. *status* 0 means that the client left before one."""
     call.settled = True
     endpoint = call.endpoint
+    if not endpoint.counted:
+        return
     duration_s = gateway.loop.time() - call.started_at
-    if endpoint.counted:
-        meters = gateway.meters
-        meters.requests.labels(endpoint.name, STATUS_LABELS.get(status) or "other").inc()
-        meters.duration.labels(endpoint.name, "true" if call.stream else "false").observe(
-            duration_s
-        )
-        if call.upstream_s:
-            meters.overhead.labels(endpoint.name).observe(max(0.0, duration_s - call.upstream_s))
-        if call.outcome == "client_gone":
-            phase = "answer" if call.delivered_bytes else "upstream" if call.attempts else "request"
-            meters.disconnects.labels(phase).inc()
+    meters = gateway.meters.endpoint(endpoint.name)
+    meters.status(status).inc()
+    (meters.stream_duration if call.stream else meters.whole_duration).observe(duration_s)
+    if call.upstream_s:
+        meters.overhead.observe(duration_s - call.upstream_s)
+    if call.outcome == "client_gone":
+        phase = "answer" if call.delivered_bytes else "upstream" if call.attempts else "request"
+        gateway.meters.disconnects.labels(phase).inc()
     gateway.access_log.note(call, status, duration_s)
-
-
-#: Status → label; 499 is what the page shows for a client that left before any status.
-STATUS_LABELS = {status: str(status) for status in range(100, 600)} | {0: "499"}

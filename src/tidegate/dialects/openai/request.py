@@ -70,7 +70,7 @@ class ModelRequest:
                 ) from None
             self.wants_usage = wanted is not None and bytes(wanted) == _RAW_TRUE
 
-    def body_for(self, model: str, raw_model: msgspec.Raw, *, force_usage: bool) -> bytes:
+    def body_for(self, model: str, raw_model: msgspec.Raw, force_usage: bool) -> bytes:
         """Return the body to send to a target, the client's own bytes where nothing changes.
 
         Args:

@@ -57,14 +57,18 @@ def usage_of_json(raw: bytes) -> Usage | None:
 
 
 def _neutral(wire: _WireUsage) -> Usage | None:
-    if wire.prompt_tokens is None and wire.completion_tokens is None:
+    input_tokens, output_tokens = wire.prompt_tokens, wire.completion_tokens
+    if input_tokens is None:
+        if output_tokens is None:
+            return None
+        input_tokens = 0
+    cached = written = reasoning = 0
+    if wire.prompt_tokens_details is not None:
+        cached = wire.prompt_tokens_details.cached_tokens or 0
+        written = wire.prompt_tokens_details.cache_write_tokens or 0
+    if wire.completion_tokens_details is not None:
+        reasoning = wire.completion_tokens_details.reasoning_tokens or 0
+    output_tokens = output_tokens or 0
+    if input_tokens < 0 or output_tokens < 0 or cached < 0 or written < 0 or reasoning < 0:
         return None
-    prompt = wire.prompt_tokens_details
-    completion = wire.completion_tokens_details
-    return Usage(
-        input_tokens=max(0, wire.prompt_tokens or 0),
-        output_tokens=max(0, wire.completion_tokens or 0),
-        cached_input_tokens=max(0, (prompt.cached_tokens or 0) if prompt else 0),
-        cache_write_tokens=max(0, (prompt.cache_write_tokens or 0) if prompt else 0),
-        reasoning_tokens=max(0, (completion.reasoning_tokens or 0) if completion else 0),
-    )
+    return Usage(input_tokens, output_tokens, cached, written, reasoning)
