@@ -165,6 +165,8 @@ class Supervisor:
         """Make *plan* what every process that starts from now on gets."""
         self._plan = plan
         self._generation = plan.generation
+        for warning in plan.warnings:
+            self._log.warning("configuration", warning=warning)
         self._fleet.configure = Configure(plan.generation, plan.snapshot)
         self._fleet.control_configure = Configure(
             plan.generation, plan.snapshot, plan.config_keys, plan.no_key, first_start
