@@ -86,9 +86,10 @@ def test_what_is_no_plain_document_is_a_config_error(text: str | bytes) -> None:
 def test_any_text_is_data_or_a_config_error(text: str) -> None:
     """The reader has no third way to end."""
     try:
-        assert isinstance(parse(text), dict)
-    except ConfigError as error:
-        assert error.problems
+        data = parse(text)
+    except ConfigError:
+        return
+    assert isinstance(data, dict)
 
 
 def test_files_over_the_cap_and_odd_files_are_refused(tmp_path: Path) -> None:
@@ -98,5 +99,5 @@ def test_files_over_the_cap_and_odd_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="larger than 1 MiB"):
         read_document(big)
     for path in (tmp_path, tmp_path / "missing.yaml", Path("/dev/zero")):
-        with pytest.raises(ConfigError, match="cannot be read|regular file"):
+        with pytest.raises(ConfigError, match=r"cannot be read|regular file"):
             read_document(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,7 +81,11 @@ keys: {k: {secret: env:NOT_SET, limits: [c]}}
         ("lmits: {}", "lmits", "unknown field; did you mean limits?"),
         ("server: {prot: 1}", "server.prot", "unknown field; did you mean port?"),
         ("server: 5", "server", "must be a mapping"),
-        ("server: {port: 65536}", "server.port", "must be a port: 0 to 65535 (0 takes any free one)"),
+        (
+            "server: {port: 65536}",
+            "server.port",
+            "must be a port: 0 to 65535 (0 takes any free one)",
+        ),
         ("server: {port: 8001}", "server.control_port", "is the data port's too; take another"),
         ("server: {workers: 0}", "server.workers", "must be auto or a number from 1 to 256"),
         ("server: {workers: 'on'}", "server.workers", "must be auto or a number from 1 to 256"),
@@ -90,75 +95,163 @@ keys: {k: {secret: env:NOT_SET, limits: [c]}}
         ("server: {max_headers: null}", "server.max_headers", "must be a whole number"),
         ("server: {header_timeout: 0}", "server.header_timeout", "must be between 100ms and 5m"),
         ("server: {max_body_bytes: 2GiB}", "server.max_body_bytes", "must be at most 1073741824"),
-        ("server: {trusted_proxies: [10.0.0.1/8]}", "server.trusted_proxies[0]",
-         "must be an IP address or a network such as 10.0.0.0/8"),
+        (
+            "server: {trusted_proxies: [10.0.0.1/8]}",
+            "server.trusted_proxies[0]",
+            "must be an IP address or a network such as 10.0.0.0/8",
+        ),
         ("server: {trusted_proxies: 10.0.0.0/8}", "server.trusted_proxies", "must be a list"),
-        ("server: {host: 'a b'}", "server.host", "must be an IP address or a host name to listen on"),
+        (
+            "server: {host: 'a b'}",
+            "server.host",
+            "must be an IP address or a host name to listen on",
+        ),
         ("server: {tls: {certificate: x.pem}}", "server.tls.key", "is required"),
         ("models: {m: {}}", "models.m.targets", "is required"),
         ("models: {m: {targets: []}}", "models.m.targets", "must not be empty"),
-        ("models: {m: {targets: [x]}}", "models.m.targets[0]",
-         "must be {provider: …, model: …} or provider/model"),
-        ("models: {'a b': {targets: [demo/x]}}", 'models."a b"',
-         "must be a model name: visible ASCII, no blanks, at most 200 characters"),
+        (
+            "models: {m: {targets: [x]}}",
+            "models.m.targets[0]",
+            "must be {provider: …, model: …} or provider/model",
+        ),
+        (
+            "models: {'a b': {targets: [demo/x]}}",
+            'models."a b"',
+            "must be a model name: visible ASCII, no blanks, at most 200 characters",
+        ),
         ("limits: {a: {window: 1m}}", "limits.a", "needs an amount: requests or concurrency"),
-        ("limits: {a: {requests: 1, concurrency: 1, window: 1m}}", "limits.a",
-         "has requests and concurrency; a limit has one amount: write two limits"),
-        ("limits: {a: {tokens: 5, window: 1m}}", "limits.a.tokens",
-         "limits of tokens are not supported yet; use requests or concurrency"),
-        ("limits: {a: {usd: 0.5, window: 1m}}", "limits.a.usd",
-         "limits of usd are not supported yet; use requests or concurrency"),
+        (
+            "limits: {a: {requests: 1, concurrency: 1, window: 1m}}",
+            "limits.a",
+            "has requests and concurrency; a limit has one amount: write two limits",
+        ),
+        (
+            "limits: {a: {tokens: 5, window: 1m}}",
+            "limits.a.tokens",
+            "limits of tokens are not supported yet; use requests or concurrency",
+        ),
+        (
+            "limits: {a: {usd: 0.5, window: 1m}}",
+            "limits.a.usd",
+            "limits of usd are not supported yet; use requests or concurrency",
+        ),
         ("limits: {a: {concurrency: 5, burst: 2}}", "limits.a.burst", "concurrency takes no burst"),
         ("limits: {a: {requests: 0, window: 1m}}", "limits.a.requests", "must be at least 1"),
-        ("limits: {a: {requests: true, window: 1m}}", "limits.a.requests", "must be a whole number"),
-        ("limits: {a: {requests: 2000000, window: 1s}}", "limits.a.requests",
-         "is more than a million per second; no gateway sees that"),
-        ("limits: {a: {requests: 1, window: 1d, burst: 1000}}", "limits.a.burst",
-         "takes longer than 400 days to come back; take a smaller burst"),
-        ("limits: {a: {requests: 1, window: 0}}", "limits.a.window", "must be between 1ms and 366d"),
-        ("default_limits: [x]\nlimits: {xy: {requests: 1, window: 1}}", "default_limits[0]",
-         'unknown limit "x"; did you mean xy?'),
+        (
+            "limits: {a: {requests: true, window: 1m}}",
+            "limits.a.requests",
+            "must be a whole number",
+        ),
+        (
+            "limits: {a: {requests: 2000000, window: 1s}}",
+            "limits.a.requests",
+            "is more than a million per second; no gateway sees that",
+        ),
+        (
+            "limits: {a: {requests: 1, window: 1d, burst: 1000}}",
+            "limits.a.burst",
+            "takes longer than 400 days to come back; take a smaller burst",
+        ),
+        (
+            "limits: {a: {requests: 1, window: 0}}",
+            "limits.a.window",
+            "must be between 1ms and 366d",
+        ),
+        (
+            "default_limits: [x]\nlimits: {xy: {requests: 1, window: 1}}",
+            "default_limits[0]",
+            'unknown limit "x"; did you mean xy?',
+        ),
         ("default_limits: x", "default_limits", "must be a list"),
-        ("stores: {database: 'postgresql://u:p@h/d'}", "stores.database",
-         "PostgreSQL is not supported yet; leave it at sqlite"),
-        ("stores: {shared: 'redis://h'}", "stores.shared",
-         "a shared store is not supported yet; leave it at none"),
-        ("metrics: {access: token}", "metrics.token",
-         "access: token needs one: env:NAME or file:PATH"),
-        ("metrics: {access: token, token: short}", "metrics.token",
-         "must be at least 16 ASCII characters without blanks"),
-        ("metrics: {token: sixteen-or-more-of-them}", "metrics.access",
-         "must be token, as a token is given; the page would be open"),
-        ("metrics: {listen: 127.0.0.1:9}", "metrics.listen", "a second listener is not supported yet"),
+        (
+            "stores: {database: 'postgresql://u:p@h/d'}",
+            "stores.database",
+            "PostgreSQL is not supported yet; leave it at sqlite",
+        ),
+        (
+            "stores: {shared: 'redis://h'}",
+            "stores.shared",
+            "a shared store is not supported yet; leave it at none",
+        ),
+        (
+            "metrics: {access: token}",
+            "metrics.token",
+            "access: token needs one: env:NAME or file:PATH",
+        ),
+        (
+            "metrics: {access: token, token: short}",
+            "metrics.token",
+            "must be at least 16 ASCII characters without blanks",
+        ),
+        (
+            "metrics: {token: sixteen-or-more-of-them}",
+            "metrics.access",
+            "must be token, as a token is given; the page would be open",
+        ),
+        (
+            "metrics: {listen: 127.0.0.1:9}",
+            "metrics.listen",
+            "a second listener is not supported yet",
+        ),
         ("keys: {k: {}}", "keys.k.secret", "is required"),
         ("keys: {k: {secret: ''}}", "keys.k.secret", "must not be empty"),
-        ("keys: {k: {secret: 5}}", "keys.k.secret",
-         "must be text: env:NAME, file:PATH, or the secret in quotes"),
-        ("keys: {k: {secret: 'a b'}}", "keys.k.secret",
-         "must be visible ASCII without blanks, as it travels in a header"),
+        (
+            "keys: {k: {secret: 5}}",
+            "keys.k.secret",
+            "must be text: env:NAME, file:PATH, or the secret in quotes",
+        ),
+        (
+            "keys: {k: {secret: 'a b'}}",
+            "keys.k.secret",
+            "must be visible ASCII without blanks, as it travels in a header",
+        ),
         ("keys: {k: {secret: file:nowhere}}", "keys.k.secret", None),
-        ("keys: {k: {secret: x, models: [dmo]}}", "keys.k.models[0]",
-         'unknown model "dmo"; did you mean demo?'),
-        ("keys: {k: {secret: x, expires_at: soon}}", "keys.k.expires_at",
-         "must be a day or moment such as 2027-01-31T12:00:00Z"),
-        ("keys: {'a b': {secret: x}}", 'keys."a b"',
-         "must be a name: letters, digits, and _ . : @ + -, at most 100 characters"),
+        (
+            "keys: {k: {secret: x, models: [dmo]}}",
+            "keys.k.models[0]",
+            'unknown model "dmo"; did you mean demo?',
+        ),
+        (
+            "keys: {k: {secret: x, expires_at: soon}}",
+            "keys.k.expires_at",
+            "must be a day or moment such as 2027-01-31T12:00:00Z",
+        ),
+        (
+            "keys: {'a b': {secret: x}}",
+            'keys."a b"',
+            "must be a name: letters, digits, and _ . : @ + -, at most 100 characters",
+        ),
         ("providers: {x: {}}", "providers.x.kind", None),
         ("providers: {x: {kind: opnai}}", "providers.x.kind", None),
         ("providers: {x: {kind: openai-compatible}}", "providers.x.base_url", None),
-        ("providers: {demo: {base_url: 'http://h/v1'}}", "providers.demo.base_url",
-         "kind demo is built in and takes none"),
-        ("providers: {openai: {headers: {Host: x}}}", "providers.openai.headers.Host",
-         "is written by the gateway and cannot be set"),
-        ("providers: {openai: {api_key: x, headers: {Authorization: y}}}",
-         "providers.openai.headers.Authorization", "is what api_key is sent in; give one"),
-        ("providers: {openai: {headers: {x-a: \"a\\nb\"}}}", "providers.openai.headers.x-a",
-         "must be one line without control characters"),
-        ("providers: {openai: {proxy: 'socks5://h:1'}}", "providers.openai.proxy",
-         "must be an http:// proxy (SOCKS and https:// proxies are not supported)"),
+        (
+            "providers: {demo: {base_url: 'http://h/v1'}}",
+            "providers.demo.base_url",
+            "kind demo is built in and takes none",
+        ),
+        (
+            "providers: {openai: {headers: {Host: x}}}",
+            "providers.openai.headers.Host",
+            "is written by the gateway and cannot be set",
+        ),
+        (
+            "providers: {openai: {api_key: x, headers: {Authorization: y}}}",
+            "providers.openai.headers.Authorization",
+            "is what api_key is sent in; give one",
+        ),
+        (
+            'providers: {openai: {headers: {x-a: "a\\nb"}}}',
+            "providers.openai.headers.x-a",
+            "must be one line without control characters",
+        ),
+        (
+            "providers: {openai: {proxy: 'socks5://h:1'}}",
+            "providers.openai.proxy",
+            "must be an http:// proxy (SOCKS and https:// proxies are not supported)",
+        ),
         ("logging: {level: loud}", "logging.level", "must be debug, info, warning or error"),
     ],
-)  # fmt: skip
+)
 def test_each_slip_is_named_by_its_path(
     problems: Problems, text: str, path: str, reason: str | None
 ) -> None:
@@ -172,19 +265,48 @@ def test_each_slip_is_named_by_its_path(
 @pytest.mark.parametrize(
     "url",
     [
-        "http://u:p@h/v1", "http://u@h", "https://h/v1?x=1", "https://h/v1#x", "ftp://h", "h/v1", "",
-        "https://", "https:///v1", "http://h:0/", "http://h:65536", "http://h:x", "http://h:", "//h",
-        "http://2130706433/", "http://127.1/", "http://1.2.3.4.5/", "http://[::1", "http://[zz]/",
-        "http://h/../x", "http://h/./x", "http://h//x", "http://h/%2e%2e", "http://h\\x", "http://h x",
-        "http://h/\x00", "http://h\n/", "http://-h/", "http://h..x/", "http://é/", " http://h",
-        "http://h/v1 ", "HTTP://h", "http://h@evil/", "http://h:80@evil/", "https://h/v1\r\nx: y",
-        "http://" + "a" * 64 + "/", "http://" + "a." * 130 + "/",
+        "http://u:p@h/v1",
+        "http://u@h",
+        "https://h/v1?x=1",
+        "https://h/v1#x",
+        "ftp://h",
+        "h/v1",
+        "",
+        "https://",
+        "https:///v1",
+        "http://h:0/",
+        "http://h:65536",
+        "http://h:x",
+        "http://h:",
+        "//h",
+        "http://2130706433/",
+        "http://127.1/",
+        "http://1.2.3.4.5/",
+        "http://[::1",
+        "http://[zz]/",
+        "http://h/../x",
+        "http://h/./x",
+        "http://h//x",
+        "http://h/%2e%2e",
+        "http://h\\x",
+        "http://h x",
+        "http://h/\x00",
+        "http://h\n/",
+        "http://-h/",
+        "http://h..x/",
+        "http://é/",
+        " http://h",
+        "http://h/v1 ",
+        "HTTP://h",
+        "http://h@evil/",
+        "http://h:80@evil/",
+        "https://h/v1\r\nx: y",
+        "http://" + "a" * 64 + "/",
+        "http://" + "a." * 130 + "/",
     ],
-)  # fmt: skip
+)
 def test_a_base_url_is_plain_or_refused(problems: Problems, url: str) -> None:
     """Whatever two parsers could read in two ways would send a credential elsewhere."""
-    import json
-
     text = f"providers: {{x: {{kind: openai-compatible, base_url: {json.dumps(url)}}}}}"
     found = problems(text)
     assert list(found) == ["providers.x.base_url"]
@@ -275,8 +397,8 @@ def test_no_secret_shows_in_representations_warnings_or_errors(load: Load) -> No
     token = "metrics-token-0815-0815"
     text = f"""
 providers:
-  a: {{kind: openai-compatible, base_url: "http://h/v1", api_key: {SECRET}, headers: {{x-k: {SECRET}}},
-       proxy: "http://u:{SECRET}@p:1"}}
+  a: {{kind: openai-compatible, base_url: "http://h/v1", api_key: {SECRET},
+       headers: {{x-k: {SECRET}}}, proxy: "http://u:{SECRET}@p:1"}}
 keys: {{k: {{secret: {SECRET}x}}}}
 metrics: {{access: token, token: {token}}}
 """
@@ -330,9 +452,12 @@ def test_overridden_paths_start_at_the_working_directory(tmp_path: Path) -> None
     folder.mkdir()
     (folder / "g.yaml").write_text("{}")
     loaded = load_settings(
-        folder / "g.yaml", {}, tmp_path, kinds=providers_by_name(),
+        folder / "g.yaml",
+        {},
+        tmp_path,
+        kinds=providers_by_name(),
         overrides={"server.data_dir": Path("state")},
-    )  # fmt: skip
+    )
     assert loaded.settings.server.data_dir == tmp_path / "state"
 
 

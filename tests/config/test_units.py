@@ -39,9 +39,10 @@ def test_parts_add_up(hours: int, minutes: int, seconds: int, ms: int) -> None:
 def test_any_text_is_a_duration_or_a_value_error(text: str) -> None:
     """No text makes the parser fail in another way or give a length out of range."""
     try:
-        assert 0 <= parse_duration(text).ns <= MAX_DURATION_NS
-    except ValueError as error:
-        assert "must be" in str(error)
+        duration = parse_duration(text)
+    except ValueError:
+        return
+    assert 0 <= duration.ns <= MAX_DURATION_NS
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,9 @@ import typer
 def check(
     config: Annotated[
         Path | None,
-        typer.Option(help="Configuration file. Default: ./tidegate.yaml if it is there."),
+        typer.Option(
+            metavar="FILE", help="Configuration file. Default: ./tidegate.yaml if it is there."
+        ),
     ] = None,
 ) -> None:
     """Check the configuration: exit 0, or 1 with a line `path: reason` for each problem."""

@@ -31,26 +31,37 @@ keys = typer.Typer(
 
 _Config = Annotated[
     Path | None,
-    typer.Option(help="Configuration file. Default: ./tidegate.yaml if it is there."),
+    typer.Option(
+        metavar="FILE", help="Configuration file. Default: ./tidegate.yaml if it is there."
+    ),
 ]
 _DataDir = Annotated[
     Path | None,
-    typer.Option(help="Folder of the key database. Default: `server.data_dir` of the file."),
+    typer.Option(
+        metavar="DIR", help="Folder of the key database. Default: `server.data_dir` of the file."
+    ),
 ]
 
 
 @keys.command(short_help="Make a key; its secret is printed once.")
 def create(
-    name: Annotated[str, typer.Option(help="Name of the key, unique among active ones.")],
+    name: Annotated[
+        str, typer.Option(metavar="NAME", help="Name of the key, unique among active ones.")
+    ],
     limit: Annotated[
-        list[str] | None, typer.Option(help="Name of a limit beside the default ones; repeatable.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Name of a limit beside the default ones; repeatable."),
     ] = None,
     model: Annotated[
-        list[str] | None, typer.Option(help="Name of a model it may use; repeatable. Default: all.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Name of a model it may use; repeatable. Default: all."),
     ] = None,
-    team: Annotated[str | None, typer.Option(help="Whom it belongs to.")] = None,
+    team: Annotated[str | None, typer.Option(metavar="TEAM", help="Whom it belongs to.")] = None,
     expires: Annotated[
-        str | None, typer.Option(help="From when it is refused: 30d, 12h, or 2027-01-31 (UTC).")
+        str | None,
+        typer.Option(
+            metavar="WHEN", help="From when it is refused: 30d, 12h, or 2027-01-31 (UTC)."
+        ),
     ] = None,
     config: _Config = None,
     data_dir: _DataDir = None,

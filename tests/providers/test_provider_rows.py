@@ -1,0 +1,103 @@
+"""Each provider row is complete, plausible data."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from importlib.metadata import EntryPoint, EntryPoints
+from typing import Any
+
+import pytest
+
+from tidegate.config.field_types import check_base_url, check_name
+from tidegate.providers import discover, rows
+from tidegate.providers.discover import providers_by_name
+from tidegate.providers.spec import Provider
+
+NAMES = [
+    *("cerebras", "deepseek", "demo", "fireworks", "gemini", "groq", "huggingface", "llamacpp"),
+    *("lmstudio", "mistral", "nvidia", "ollama", "openai", "openai-compatible", "openrouter"),
+    *("perplexity", "sambanova", "together", "vllm", "xai"),
+]
+
+EXTRA = Provider(
+    name="extra",
+    title="Extra",
+    base_url=None,
+    docs_url="https://x.example",
+    checked_on="2026-11-24",
+)
+NO_ROW = "not a row"
+
+
+def test_the_table_is_the_folder() -> None:
+    """A row is found by lying in `rows/`; the list below is changed with it."""
+    assert list(providers_by_name()) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_row_is_fit_for_use(name: str) -> None:
+    """Its address passes the rules for users' addresses, its sources are named and dated."""
+    row = providers_by_name()[name]
+    assert check_name(row.name) == name
+    if row.base_url:
+        assert check_base_url(row.base_url) == row.base_url
+        local = row.base_url.startswith("http://localhost:")
+        assert local or row.base_url.startswith("https://"), "a credential would go unencrypted"
+        assert local != row.key_required
+    assert re.fullmatch(r"bearer|none|header:[a-z0-9-]+", row.auth)
+    assert row.env_key is None or re.fullmatch(r"[A-Z][A-Z0-9_]+", row.env_key)
+    assert row.key_required == (row.env_key is not None)
+    assert row.capabilities
+    assert row.dialects == ("openai",)
+    assert row.quirks.models_path in ("", "/models")
+    assert row.docs_url
+    assert date(2026, 1, 1) <= date.fromisoformat(row.checked_on) <= date(2036, 1, 1)
+
+
+def test_no_two_rows_share_a_variable() -> None:
+    """One credential found must mean one provider."""
+    variables = [row.env_key for row in providers_by_name().values() if row.env_key]
+    assert len(variables) == len(set(variables))
+
+
+def test_the_table_cannot_be_changed() -> None:
+    """Rows are data for all; nobody patches them at run time."""
+    table: Any = providers_by_name()
+    with pytest.raises(TypeError):
+        table["openai"] = EXTRA
+    with pytest.raises(AttributeError):
+        table["openai"].base_url = "https://evil.example"
+
+
+def _installed(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    def entry_points(*, group: str) -> EntryPoints:
+        assert group == "tidegate.providers"
+        return EntryPoints([EntryPoint("any", f"{__name__}:{value}", group)])
+
+    monkeypatch.setattr("importlib.metadata.entry_points", entry_points)
+
+
+def test_an_installed_package_adds_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By an entry point that names a `Provider`."""
+    _installed(monkeypatch, "EXTRA")
+    table = providers_by_name.__wrapped__()
+    assert table["extra"] is EXTRA
+    assert list(table) == sorted([*NAMES, "extra"])
+
+
+@pytest.mark.parametrize("value", ["NO_ROW", "SAME"])
+def test_a_bad_or_doubled_row_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    """A package must not take the place of a row that users trust."""
+    _installed(monkeypatch, value)
+    with pytest.raises(ValueError, match=r"no Provider|two provider rows"):
+        providers_by_name.__wrapped__()
+
+
+SAME = providers_by_name()["openai"]
+
+
+def test_discovery_reads_source_files_only() -> None:
+    """Caches and editors' backups beside the rows are no rows."""
+    assert {row.name for row in discover._own_rows()} == set(NAMES)
+    assert rows.__doc__
