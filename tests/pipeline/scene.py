@@ -16,7 +16,7 @@ from tidegate.config.snapshot import (
     Snapshot,
     TargetSnapshot,
 )
-from tidegate.edge.exchange import ClientWatcher
+from tidegate.edge.exchange import ClientWatcher, HeadMemo
 from tidegate.endpoints.table import route_table
 from tidegate.keys import secrets
 from tidegate.keys.directory import KeyDirectory
@@ -61,6 +61,7 @@ class FakeExchange:
         self.disconnected = False
         self.watcher: ClientWatcher | None = None
         self.task: asyncio.Task[None] | None = None
+        self.memo = HeadMemo()
         self.status = 0
         self.answer_headers: dict[str, str] = {}
         self.sent = b""

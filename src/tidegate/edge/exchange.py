@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class ClientWatcher(Protocol):
@@ -22,6 +22,19 @@ class ClientWatcher(Protocol):
 
     def client_ready(self) -> None:
         """The buffer has drained below its low-water mark: go on."""
+
+
+class HeadMemo:
+    """Shared by all requests of a process with equal heads (the body's length apart).
+
+    Attributes:
+        plan: Whatever the pipeline wants to find again; None at first.
+    """
+
+    __slots__ = ("plan",)
+
+    def __init__(self) -> None:
+        self.plan: Any = None
 
 
 class Exchange(Protocol):
@@ -38,6 +51,8 @@ class Exchange(Protocol):
         body: The whole body when it has already arrived (often), else None.
         disconnected: True as soon as the client is gone.
         watcher: Set by the pipeline while it streams; None otherwise.
+        memo: What was worked out for an equal head before. `headers` may be shared likewise:
+            nobody changes them.
         task: Runs the handler; the pipeline cancels it when the client is gone.
     """
 
@@ -50,6 +65,7 @@ class Exchange(Protocol):
     body: bytes | None
     disconnected: bool
     watcher: ClientWatcher | None
+    memo: HeadMemo
     task: asyncio.Task[None] | None
 
     async def read_body(self, max_bytes: int) -> bytes:

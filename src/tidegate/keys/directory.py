@@ -25,13 +25,15 @@ class KeyDirectory:
     """The key table in force.
 
     Attributes:
-        generation: Grows with each change of the table.
+        generation: Generation of the table, as its sender counts.
+        changes: How often the table was replaced here; never the same twice.
     """
 
     def __init__(self, pepper: bytes) -> None:
         self._pepper = pepper
         self._principals: dict[bytes, Principal] = {}
         self.generation = 0
+        self.changes = 0
 
     def __len__(self) -> int:
         return len(self._principals)
@@ -50,6 +52,7 @@ class KeyDirectory:
             for key in keys
         }
         self.generation = generation
+        self.changes += 1
 
     def authenticate(self, headers: dict[bytes, bytes], now_ms: int) -> Principal:
         """Return who sends a request with these headers (lower-case names).

@@ -22,7 +22,7 @@ from tidegate.pipeline.failure import (
     failure_of_fault,
     outcome_of_fault,
 )
-from tidegate.pipeline.forward import lines_to_client, lines_to_upstream
+from tidegate.pipeline.forward import lines_to_client
 from tidegate.pipeline.gateway import Gateway
 from tidegate.pipeline.relay import StreamRelay
 from tidegate.pipeline.settle import finish
@@ -49,7 +49,6 @@ async def run_attempts(
     """Answer *call* from *route* or its fallbacks; raises the last attempt's error."""
     exchange = call.exchange
     deadline = gateway.loop.time() + route.total_s
-    call.forwarded = lines_to_upstream(exchange.headers)
     relay = StreamRelay(gateway, call) if call.stream else None
     exchange.watcher = call
     route.budget.note_request()
@@ -177,7 +176,7 @@ async def attempt(
     try:
         answer = await target.client.send(
             b"%b%bcontent-length: %d\r\n\r\n"
-            % (target.head(endpoint.upstream_path), call.forwarded, len(body)),
+            % (target.head(endpoint.upstream_path), call.plan.forwarded, len(body)),
             body,
             deadline=deadline,
         )

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tidegate.keys.principal import Principal
     from tidegate.limits.limiter import Decision
     from tidegate.pipeline.endpoint import Endpoint
+    from tidegate.pipeline.head_plan import HeadPlan
     from tidegate.routing.target import Target
     from tidegate.upstream.answer import UpstreamAnswer
 
@@ -21,7 +22,7 @@ class Call:
     Attributes:
         exchange: The request and the way to answer it.
         endpoint: What it asks for.
-        tail: What followed the path of an endpoint that takes a name, else `b""`.
+        plan: What its head alone decides.
         request_id: Ours, on every answer and log line.
         principal: Who asks; None until authenticated.
         decision: The limiter's; None until asked.
@@ -37,7 +38,6 @@ class Call:
         delivered_bytes: Bytes of the model's answer handed to the client.
         settled: Guards against settling twice.
         wants_usage: Whether the client asked for a stream's usage event itself.
-        forwarded: Header lines of the client that go on to providers.
         upstream: The answer being read, if any.
     """
 
@@ -57,15 +57,14 @@ class Call:
     delivered_bytes: int = 0
     settled: bool = False
     wants_usage: bool = False
-    forwarded: bytes = b""
     upstream: UpstreamAnswer | None = None
 
     def __init__(
-        self, exchange: Exchange, endpoint: Endpoint, tail: bytes, request_id: str
+        self, exchange: Exchange, endpoint: Endpoint, plan: HeadPlan, request_id: str
     ) -> None:
         self.exchange = exchange
         self.endpoint = endpoint
-        self.tail = tail
+        self.plan = plan
         self.request_id = request_id
         self.started_at = exchange.started_at
 

@@ -29,6 +29,7 @@ from tidegate.limits.limiter import Decision
 from tidegate.pipeline.call import Call
 from tidegate.pipeline.endpoint import Endpoint, RouteTable
 from tidegate.pipeline.gateway import Gateway
+from tidegate.pipeline.head_plan import HeadPlan
 from tidegate.pipeline.settle import refuse, settle
 from tidegate.routing.plan import ModelRoute
 
@@ -49,8 +50,11 @@ class Pipeline:
     async def __call__(self, exchange: Exchange) -> None:
         """Serve one request; every way out of it is answered, counted and logged once."""
         gateway = self._gateway
-        endpoint, tail = self._routes.find(exchange.method, exchange.path)
-        call = Call(exchange, endpoint or _unknown(exchange.path), tail, request_id())
+        plan = exchange.memo.plan
+        if plan is None:
+            plan = exchange.memo.plan = HeadPlan(self._routes, exchange)
+        endpoint = plan.endpoint
+        call = Call(exchange, endpoint or _unknown(exchange.path), plan, request_id())
         in_flight = gateway.meters.in_flight
         in_flight.inc()
         try:
@@ -77,9 +81,15 @@ class Pipeline:
 
 def identify(gateway: Gateway, call: Call) -> Principal:
     """Find out who asks. Raises `Unauthenticated`; see `authenticate`."""
-    principal = gateway.directory.authenticate(call.exchange.headers, time_ns() // 1_000_000)
+    plan = call.plan
+    directory = gateway.directory
+    principal = plan.principal
+    if plan.keys_changes != directory.changes or (principal.expires_at_ms is not None):
+        principal = directory.authenticate(call.exchange.headers, time_ns() // 1_000_000)
+        plan.principal = principal
+        plan.keys_changes = directory.changes
     call.principal = principal
-    return principal
+    return principal  # type: ignore[no-any-return]
 
 
 async def authenticate(gateway: Gateway, call: Call) -> Principal:

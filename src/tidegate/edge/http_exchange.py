@@ -1,0 +1,272 @@
+"""The `Exchange` of one HTTP/1.x request: its parts, its body, and its answer's framing."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from tidegate.edge.exchange import ClientWatcher, Handler, HeadMemo
+from tidegate.edge.head import RequestHead
+from tidegate.edge.responses import (
+    CLOSE,
+    JSON_TYPE,
+    KEEP_ALIVE,
+    STATUS_LINES,
+    error_body,
+    gateway_error_answer,
+    request_id_line,
+)
+from tidegate.errors import BodyTooLarge, ClientGone, GatewayError, Unavailable
+
+if TYPE_CHECKING:
+    from tidegate.edge.connection import Connection
+
+_UNANSWERED, _STREAMING, _ANSWERED = 0, 1, 2
+
+_JOIN_BELOW_BYTES = 8 * 1024
+"""Pieces below this are copied into one buffer: cheaper than three entries of a writev."""
+
+
+class HttpExchange(RequestHead):
+    """See `edge.exchange.Exchange`, which this implements.
+
+    Attributes:
+        connection: Where the answer goes.
+        task: The running handler; kept here so that it is not collected under way.
+        memo: What equal heads share; set by the connection.
+    """
+
+    __slots__ = (
+        "_body_waiter",
+        "_bodyless",
+        "_fault",
+        "_phase",
+        "_watcher",
+        "body",
+        "client_ip",
+        "connection",
+        "disconnected",
+        "memo",
+        "started_at",
+        "task",
+    )
+
+    memo: HeadMemo
+
+    def __init__(self, connection: Connection, started_at: float) -> None:
+        self.connection = connection
+        self.started_at = started_at
+        self.client_ip = connection.client_ip
+        self.body: bytes | None = None
+        self.disconnected = False
+        self.task: asyncio.Task[None] | None = None
+        self._phase = _UNANSWERED
+        self._bodyless = False
+        self._watcher: ClientWatcher | None = None
+        self._body_waiter: asyncio.Future[bytes] | None = None
+        self._fault: GatewayError | None = None
+
+    # What the client does
+
+    @property
+    def watcher(self) -> ClientWatcher | None:
+        """Who hears of the client; one that is set too late is told at once (by the loop)."""
+        return self._watcher
+
+    @watcher.setter
+    def watcher(self, watcher: ClientWatcher | None) -> None:
+        self._watcher = watcher
+        if watcher is not None and (self.disconnected or self.connection.is_write_paused):
+            self.connection.loop.call_soon(self._tell_late, watcher)
+
+    def _tell_late(self, watcher: ClientWatcher) -> None:
+        if watcher is self._watcher:
+            if self.disconnected:
+                self._watcher = None
+                watcher.client_gone()
+            elif self.connection.is_write_paused:
+                watcher.client_slow()
+
+    def client_left(self) -> None:
+        """Note that the connection is closed; called by it, once."""
+        self.disconnected = True
+        waiter, watcher = self._body_waiter, self._watcher
+        if waiter is not None and not waiter.done():
+            waiter.set_exception(ClientGone())
+        if watcher is not None:
+            self._watcher = None
+            watcher.client_gone()
+
+    # The body
+
+    async def read_body(self, max_bytes: int) -> bytes:
+        """See `Exchange.read_body`."""
+        body = self.body
+        if body is None:
+            body = await self._await_body(max_bytes)
+        if len(body) > max_bytes:
+            raise body_too_large(max_bytes)
+        return body
+
+    async def _await_body(self, max_bytes: int) -> bytes:
+        if self._fault is not None:
+            raise self._fault
+        if self.content_length > max_bytes:
+            raise body_too_large(max_bytes)
+        if self.disconnected:
+            raise ClientGone
+        waiter = self._body_waiter = self.connection.loop.create_future()
+        self.connection.read_on(max_bytes)
+        try:
+            return await waiter
+        finally:
+            self._body_waiter = None
+
+    def body_arrived(self, body: bytes) -> None:
+        """Hand over the whole body; called by the connection."""
+        self.body = body
+        if self._body_waiter is not None and not self._body_waiter.done():
+            self._body_waiter.set_result(body)
+
+    def body_failed(self, fault: GatewayError) -> None:
+        """Note that the body will never be whole; called by the connection."""
+        self._fault = fault
+        if self._body_waiter is not None and not self._body_waiter.done():
+            self._body_waiter.set_exception(fault)
+
+    # The answer
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the answer was ended or aborted."""
+        return self._phase == _ANSWERED
+
+    def answer(self, status: int, headers: bytes, body: bytes) -> None:
+        """See `Exchange.answer`."""
+        if self._phase != _UNANSWERED:
+            raise RuntimeError("the request already has an answer")
+        self._phase = _ANSWERED
+        if self.disconnected:
+            return
+        connection = self.connection
+        date = connection.server.date.now()
+        self.keep_alive = keep = connection.may_stay(self)
+        option = CLOSE if not keep else KEEP_ALIVE if self.http_1_0 else b""
+        if status == 204 or status == 304:
+            head = b"%b%b%b%b\r\n" % (STATUS_LINES[status], date, headers, option)
+            body = b""
+        else:
+            head = b"%b%b%b%bcontent-length: %d\r\n\r\n" % (
+                STATUS_LINES[status], date, headers, option, len(body),
+            )  # fmt: skip
+            if self.method == b"HEAD":
+                body = b""
+        if len(body) < _JOIN_BELOW_BYTES:
+            connection.transport.write(head + body)
+        else:
+            connection.transport.writelines((head, body))
+        connection.exchange_ended(self)
+
+    def start(self, status: int, headers: bytes) -> None:
+        """See `Exchange.start`."""
+        if self._phase != _UNANSWERED:
+            raise RuntimeError("the request already has an answer")
+        self._phase = _STREAMING
+        if self.disconnected:
+            return
+        connection = self.connection
+        self._bodyless = self.method == b"HEAD" or status == 204 or status == 304
+        if self.http_1_0 and not self._bodyless:
+            self.keep_alive = False
+        self.keep_alive = keep = connection.may_stay(self)
+        option = CLOSE if not keep else KEEP_ALIVE if self.http_1_0 else b""
+        chunked = not self.http_1_0 and status != 204 and status != 304
+        # The loop sends what was written within one turn together, so this leaves with the
+        # first piece of the body, or alone when there is none yet.
+        connection.transport.write(
+            b"%b%b%b%b%b\r\n"
+            % (
+                STATUS_LINES[status],
+                connection.server.date.now(),
+                headers,
+                option,
+                b"transfer-encoding: chunked\r\n" if chunked else b"",
+            )
+        )
+
+    def write(self, data: bytes) -> None:
+        """See `Exchange.write`."""
+        if self._phase != _STREAMING:
+            raise RuntimeError("write outside a streamed answer")
+        if self.disconnected or self._bodyless or not data:
+            return
+        size = len(data)
+        if self.http_1_0:
+            self.connection.transport.write(data)
+        elif size < _JOIN_BELOW_BYTES:
+            self.connection.transport.write(b"%x\r\n%b\r\n" % (size, data))
+        else:
+            self.connection.transport.writelines((b"%x\r\n" % size, data, b"\r\n"))
+
+    def end(self) -> None:
+        """See `Exchange.end`."""
+        if self._phase != _STREAMING:
+            raise RuntimeError("end outside a streamed answer")
+        self._phase = _ANSWERED
+        if self.disconnected:
+            return
+        if not (self.http_1_0 or self._bodyless):
+            self.connection.transport.write(b"0\r\n\r\n")
+        self.connection.exchange_ended(self)
+
+    def abort(self) -> None:
+        """See `Exchange.abort`. What was written before is still sent."""
+        if self._phase == _ANSWERED:
+            return
+        self._phase = _ANSWERED
+        if not self.disconnected:
+            self.connection.cut(self)
+
+    # The handler
+
+    async def run(self, handler: Handler) -> None:
+        """Run *handler* and answer for it where it does not; never raises but to be cancelled."""
+        server = self.connection.server
+        try:
+            await handler(self)
+            if self._phase != _ANSWERED and not self.disconnected:
+                server.report(RuntimeError("the handler returned without a whole answer"))
+                self._fail()
+        except GatewayError as error:
+            self._answer_error(error)
+        except ClientGone:
+            self.abort()
+        except asyncio.CancelledError:
+            self._answer_error(Unavailable("The gateway is stopping.", retry_after_s=1.0))
+            raise
+        except Exception as error:  # noqa: BLE001 (whatever it is, the client gets an answer)
+            server.report(error)
+            self._fail()
+        finally:
+            server.exchange_done(self)
+
+    def _answer_error(self, error: GatewayError) -> None:
+        """Answer with *error*, or cut the answer that has already begun."""
+        if self._phase == _UNANSWERED:
+            self.answer(error.status, *gateway_error_answer(error))
+        else:
+            self.abort()
+
+    def _fail(self) -> None:
+        """Answer 500 without any detail, or cut the answer that has already begun."""
+        if self._phase == _UNANSWERED:
+            message = "The gateway failed to handle this request."
+            body = error_body(message, "api_error", "internal_error")
+            self.answer(500, JSON_TYPE + request_id_line(), body)
+        else:
+            self.abort()
+
+
+def body_too_large(max_bytes: int) -> BodyTooLarge:
+    """Return the error for a body over *max_bytes*."""
+    return BodyTooLarge(f"The request body is larger than {max_bytes} bytes.")

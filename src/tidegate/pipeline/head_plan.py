@@ -1,0 +1,39 @@
+"""What the pipeline works out from a request's head, kept for the next equal head.
+
+Clients send the same head with every request, but for the length of the body. The edge gives
+all requests with equal heads one `HeadMemo`; the pipeline hangs this on it. Nothing in it
+grants anything by itself: the key is looked up again when the table of keys has changed, and
+its expiry is checked at each request.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tidegate.pipeline.forward import lines_to_upstream
+
+if TYPE_CHECKING:
+    from tidegate.edge.exchange import Exchange
+    from tidegate.keys.principal import Principal
+    from tidegate.pipeline.endpoint import Endpoint, RouteTable
+
+
+class HeadPlan:
+    """The parts of a call that only its head decides.
+
+    Attributes:
+        endpoint: What is asked for; None where there is no such endpoint.
+        tail: The name behind an endpoint's path.
+        forwarded: Header lines that go on to a provider.
+        principal: Whose key the head holds, as of `keys_changes`; None until looked up.
+        keys_changes: State of the key table that `principal` was found in.
+    """
+
+    __slots__ = ("endpoint", "forwarded", "keys_changes", "principal", "tail")
+
+    def __init__(self, routes: RouteTable, exchange: Exchange) -> None:
+        self.endpoint: Endpoint | None
+        self.endpoint, self.tail = routes.find(exchange.method, exchange.path)
+        self.forwarded = lines_to_upstream(exchange.headers)
+        self.principal: Principal | None = None
+        self.keys_changes = -1
