@@ -19,7 +19,6 @@ from tidegate.upstream.head import MAX_HEAD_BYTES, HeadParser, ProtocolError
 from tidegate.upstream.origin import Origin
 from tidegate.upstream.proxy import Proxy
 
-_TLS_GOODBYE_S: Final = 5.0
 _METADATA_NAMES: Final = frozenset(
     {
         "metadata",
@@ -227,7 +226,6 @@ class Connector:
                     ssl=self._ssl_context,
                     server_hostname=self.origin.host,
                     ssl_handshake_timeout=self._connect_s + 1.0,
-                    ssl_shutdown_timeout=_TLS_GOODBYE_S,
                 )
         except ssl.SSLCertVerificationError as error:
             raise fault("tls", f"the certificate was refused: {error.verify_message}") from None

@@ -169,16 +169,13 @@ class Connection(asyncio.Protocol):
                 self._expect_more()
 
     def discard(self) -> None:
-        """Close at once; what was not yet sent or read is dropped."""
+        """Close at once; what was not yet sent or read is dropped.
+
+        TLS says no good-bye: waiting for its answer would keep descriptors that no pool counts.
+        """
         if self._phase != _CLOSED:
             self._leave()
             self._transport.abort()
-
-    def close_idle(self) -> None:
-        """Close politely (TLS says good-bye); for connections without an exchange."""
-        if self._phase != _CLOSED:
-            self._leave()
-            self._transport.close()
 
     def _leave(self) -> None:
         adopted = self._phase != _NEW
@@ -247,7 +244,7 @@ class Connection(asyncio.Protocol):
     def on_deadline(self, now: float) -> None:
         """Close an idle connection, or end the exchange in the fault that fits."""
         if self._reply is None:
-            self.close_idle()
+            self.discard()
         elif now >= self._total:
             self._fail("total", "the request's time was over")
         elif self._phase == _HEAD:

@@ -153,7 +153,7 @@ class UpstreamPool:
         """
         self._closed = True
         for connection in list(self._idle):
-            connection.close_idle()
+            connection.discard()
 
     # What connections call.
 
@@ -163,7 +163,7 @@ class UpstreamPool:
         if waiter is not None:
             waiter.future.set_result(connection)
         elif self._closed:
-            connection.close_idle()
+            connection.discard()
         else:
             self._idle[connection] = None
 
