@@ -165,9 +165,9 @@ class DoubleRun:
     def told(self, name: str) -> str:
         """Return the value that `/` tells under *name*."""
         _, text = self.get("/")
-        return text.partition(f"{name}=")[2].split(" ")[0] if name != "keys" else text[5:]
+        return text.partition(f"{name}=")[2].split(" ")[0]
 
-    def keys(self) -> set[str]:
+    def known_keys(self) -> set[str]:
         """Return the names of the keys that one worker knows."""
         return set(self.get("/")[1].partition("keys=")[2].split())
 

@@ -36,7 +36,7 @@ class DoublePlane:
             await self.stream(exchange)
             return
         if exchange.path == b"/hang":
-            time.sleep(float(exchange.query))
+            time.sleep(float(exchange.query))  # noqa: ASYNC251 (that is the point)
         if exchange.path == b"/exit":
             os._exit(int(exchange.query))
         if exchange.path == b"/readyz":

@@ -34,8 +34,14 @@ class FrameReader:
 
     __slots__ = ("_buffer",)
 
-    def __init__(self) -> None:
-        self._buffer = bytearray()
+    def __init__(self, pending: bytes = b"") -> None:
+        """Begin with the *pending* bytes of another reader."""
+        self._buffer = bytearray(pending)
+
+    @property
+    def pending(self) -> bytes:
+        """What has arrived of a message that is not complete."""
+        return bytes(self._buffer)
 
     def feed(self, data: bytes) -> list[Message]:
         """Return the messages that *data* completes, in order.
@@ -71,11 +77,12 @@ class Channel:
 
     __slots__ = ("_out", "_reader", "sock")
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, *, unread: bytes = b"", unsent: bytes = b"") -> None:
+        """Take *sock*, with what another `Channel` on it left unfinished."""
         sock.setblocking(False)
         self.sock = sock
-        self._reader = FrameReader()
-        self._out = bytearray()
+        self._reader = FrameReader(unread)
+        self._out = bytearray(unsent)
 
     @property
     def wants_write(self) -> bool:
@@ -83,9 +90,14 @@ class Channel:
         return bool(self._out)
 
     @property
-    def pending_bytes(self) -> int:
-        """Bytes that the child has not taken yet."""
-        return len(self._out)
+    def unsent(self) -> bytes:
+        """What the child has not taken yet."""
+        return bytes(self._out)
+
+    @property
+    def unread(self) -> bytes:
+        """What has arrived of a message that is not complete."""
+        return self._reader.pending
 
     def send(self, message: Message) -> None:
         """Queue *message* and write what fits.

@@ -8,6 +8,7 @@ and its locks are not needed, as one `write` a line is whole between processes.
 from __future__ import annotations
 
 import os
+import select
 import time
 from typing import Final
 
@@ -33,6 +34,8 @@ class EventLog:
     ) -> None:
         self.process = process
         self._fd = stream_fd
+        self._room = select.poll()
+        self._room.register(stream_fd, select.POLLOUT)
         self._least = _LEVELS.get(level, 20)
         self._human = _is_terminal(stream_fd) if human is None else human
 
@@ -69,9 +72,11 @@ class EventLog:
             record = {"ts": stamp, "level": level, "event": event, "process": self.process}
             line = msgspec.json.encode(record | fields) + b"\n"
         try:
-            os.write(self._fd, line)
+            # A reader that stands still must not stop us: an event that has no room is lost.
+            if self._room.poll(0):
+                os.write(self._fd, line)
         except OSError:
-            return  # nobody reads standard error any more: events are lost, the gateway is not
+            return  # nobody reads standard error any more
 
 
 def _is_terminal(descriptor: int) -> bool:

@@ -33,6 +33,9 @@ class FleetOwner(Protocol):
     def child_superseded(self, child: Child) -> None:
         """*child*'s successor is ready: let it drain."""
 
+    def successor_died(self, child: Child | None) -> None:
+        """The successor of *child* ended before it was ready."""
+
     def child_said(self, child: Child, message: Message) -> None:
         """*child* sent any message but `Ready`."""
 
@@ -79,6 +82,16 @@ class Fleet:
         self._listener_fd = -1
         self._timers: dict[Seat, Timer] = {}
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether every seat is served and nobody is being replaced."""
+        return all(
+            seat.current is not None
+            and seat.current.ready_since_s is not None
+            and seat.successor is None
+            for seat in (self.control, *self.seats)
+        )
+
     # Starting
 
     def take_early(self, seat: Seat, spawned: Spawned) -> None:
@@ -91,7 +104,8 @@ class Fleet:
         self._segment = segment
         self._listener_fd = listener_fd
         for child in list(self.children.values()):
-            self._attach(child)
+            if child.slot < 0:
+                self._attach(child)
 
     def fill(self, seat: Seat) -> None:
         """Start a process for an empty *seat* now."""
@@ -104,14 +118,17 @@ class Fleet:
         else:
             seat.current = child
 
-    def replace(self, child: Child) -> None:
-        """Start a successor of *child*, which drains once that is ready."""
+    def replace(self, child: Child) -> bool:
+        """Start a successor of *child*, which drains once that is ready.
+
+        Returns whether there is one now; not while all slots are taken.
+        """
         seat = child.seat
-        if self.stopping or seat.successor is not None or seat.current is not child:
-            return
-        seat.successor = self._start(seat)
+        if self.stopping or seat.current is not child:
+            return False
         if seat.successor is None:
-            self._log.warning("no free slot for a replacement", worker=child.slot)
+            seat.successor = self._start(seat)
+        return seat.successor is not None
 
     def _start(self, seat: Seat) -> Child | None:
         """Spawn and attach; None when there is no slot or the system has no process for us."""
@@ -258,6 +275,7 @@ class Fleet:
         seat = child.seat
         if seat.successor is child:
             seat.successor = None
+            self._owner.successor_died(seat.current)
         if seat.current is child:
             seat.current, seat.successor = seat.successor, None
         return child, child.death_reason(status), describe_status(status), served_s

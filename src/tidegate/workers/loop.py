@@ -37,7 +37,9 @@ class Timer:
 class Loop:
     """Waits for what comes first: a readable or writable socket, a timer, a signal."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_error: Callable[[Exception], None]) -> None:
+        """Report what an action raises to *on_error*, and go on: children depend on us."""
+        self._on_error = on_error
         self._selector = selectors.DefaultSelector()
         self._timers: list[Timer] = []
         self._timer_count = 0
@@ -94,17 +96,17 @@ class Loop:
         """Wait once, at most *longest_s* seconds, and do what is due."""
         for key, events in self._selector.select(self._patience_s(longest_s)):
             on_readable, on_writable = key.data
-            if events & selectors.EVENT_WRITE and on_writable is not None:
-                on_writable()
-            # An action before this one may have closed it.
-            if events & selectors.EVENT_READ and self._selector.get_map().get(key.fd) == key:
-                on_readable()
+            # An action before this one may have closed it, or watch it for something else.
+            if events & selectors.EVENT_WRITE and on_writable is not None and self._is_watched(key):
+                self._do(on_writable)
+            if events & selectors.EVENT_READ and self._is_watched(key):
+                self._do(on_readable)
         now = time.monotonic()
         timers = self._timers
         while timers and timers[0].due_s <= now:
             timer = heapq.heappop(timers)
             if not timer.cancelled:
-                timer.action()
+                self._do(timer.action)
 
     def close(self) -> None:
         """Give the selector and the signal descriptors back."""
@@ -112,6 +114,16 @@ class Loop:
         self._selector.close()
         self._wake_reader.close()
         self._wake_writer.close()
+
+    def _is_watched(self, key: selectors.SelectorKey) -> bool:
+        now = self._selector.get_map().get(key.fd)
+        return now is not None and now.fileobj is key.fileobj
+
+    def _do(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Exception as error:  # noqa: BLE001 (see `__init__`)
+            self._on_error(error)
 
     def _patience_s(self, longest_s: float) -> float:
         timers = self._timers
@@ -129,7 +141,7 @@ class Loop:
         for number in numbers:
             action = self._signal_actions.get(number)
             if action is not None:
-                action()
+                self._do(action)
 
 
 def _nothing(number: int, frame: FrameType | None) -> None:

@@ -18,6 +18,9 @@ from typing import Final, NamedTuple
 WORKER: Final = "tidegate.workers.worker"
 CONTROL: Final = "tidegate.control.main"
 
+HANDOVER_VARIABLE: Final = "TIDEGATE_HANDOVER"
+"""Names the descriptor that a supervisor leaves to the program it upgrades itself to."""
+
 CHILD_CHANNEL_FD: Final = 3
 """As `control.child_channel` has it. This file imports nothing of ours, so that the first
 children are started before anything else happens."""
@@ -113,8 +116,13 @@ class EarlyChildren(NamedTuple):
     worker: Spawned
 
 
-def start_early(worker_module: str = WORKER, control_module: str = CONTROL) -> EarlyChildren:
-    """Start control and the first worker; give the result to `Supervisor`."""
+def start_early(worker_module: str = WORKER, control_module: str = CONTROL) -> EarlyChildren | None:
+    """Start control and the first worker; give the result to the supervisor.
+
+    None after an upgrade in place: all children are there already.
+    """
+    if HANDOVER_VARIABLE in os.environ:
+        return None
     return EarlyChildren(
         control=spawn(control_module, "control"), worker=spawn(worker_module, "worker-seat-1")
     )

@@ -10,9 +10,9 @@ import contextlib
 import os
 import resource
 import signal
-import socket
 import sys
 import time
+import traceback
 from contextlib import AbstractContextManager
 from typing import Final
 
@@ -30,18 +30,27 @@ from tidegate.control.messages import (
     WorkerDied,
 )
 from tidegate.errors import ConfigError
-from tidegate.memory import InstanceWord, Segment
+from tidegate.memory import InstanceWord
 from tidegate.workers.child import Child, DeathReason, Seat
 from tidegate.workers.figures import SupervisorFigures
 from tidegate.workers.fleet import Fleet
-from tidegate.workers.instance_lock import InstanceBusy, InstanceLock
-from tidegate.workers.listener import ListenError, listen, listening_url
+from tidegate.workers.handover import (
+    HELD_SIGNALS,
+    Handover,
+    describe,
+    resume_fleet,
+    resume_instance,
+    take,
+)
+from tidegate.workers.instance import Instance, StartFailed
 from tidegate.workers.loop import Loop
 from tidegate.workers.plan import Overrides, Plan, load_plan
 from tidegate.workers.reload import Reload
+from tidegate.workers.rollover import Rollover
 from tidegate.workers.sdnotify import SystemdNotifier
 from tidegate.workers.shutdown import Shutdown
 from tidegate.workers.spawn import WORKER, EarlyChildren
+from tidegate.workers.upgrade import Upgrade
 from tidegate.workers.watchdog import Watchdog
 from tidegate.workers.welcome import welcome_text
 
@@ -49,12 +58,6 @@ EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 FATAL_DEATHS: Final = 3
 """Deaths before the first `ready` after which the start has failed."""
-PORT_PATIENCE_S: Final = 3.0
-"""After a kill -9 of the last supervisor: how long its workers may take to let the port go."""
-
-
-class StartFailed(Exception):
-    """The gateway cannot start; the message is for the operator."""
 
 
 class Supervisor:
@@ -62,21 +65,18 @@ class Supervisor:
 
     Args:
         overrides: From the command line.
-        early: The first children, already started.
+        early: The first children, already started; None takes over from the program that
+            this process was before (see `handover`).
         worker_module: Program of the other workers (tests have another data plane).
     """
 
     def __init__(
-        self, overrides: Overrides, early: EarlyChildren, *, worker_module: str = WORKER
+        self, overrides: Overrides, early: EarlyChildren | None, *, worker_module: str = WORKER
     ) -> None:
         self._overrides = overrides
         self._log = EventLog("supervisor")
-        self._loop = Loop()
+        self._loop = Loop(self._on_error)
         self._fleet = Fleet(self._loop, self._log, self, worker_module=worker_module)
-        first = Seat("worker", 1)
-        self._fleet.seats.append(first)
-        self._fleet.take_early(self._fleet.control, early.control)
-        self._fleet.take_early(first, early.worker)
         self._notifier = SystemdNotifier()
         self._started_s = time.monotonic()
         self._served = False
@@ -85,14 +85,21 @@ class Supervisor:
         self._failure: str | None = None
         self._reload: Reload | None = None
         self._reload_again = False
+        self._upgrade: Upgrade | None = None
+        self._rollover: Rollover | None = None
         self._shutdown: Shutdown | None = None
         self._first_key: FirstKey | None = None
-        self._url = ""
-        self._plan: Plan
-        self._segment: Segment
+        self._handover: Handover | None = None
+        self._instance: Instance | None = None
         self._figures: SupervisorFigures | None = None
-        self._listener: socket.socket
-        self._lock: InstanceLock | None = None
+        self._plan: Plan
+        if early is not None:
+            first = Seat("worker", 1)
+            self._fleet.seats.append(first)
+            self._fleet.take_early(self._fleet.control, early.control)
+            self._fleet.take_early(first, early.worker)
+        else:
+            self._handover = take()
 
     # Life
 
@@ -105,61 +112,70 @@ class Supervisor:
             self._fail(str(failure))
         finally:
             self._kill_all()
+            if self._instance is not None:
+                self._instance.lock.release()
         if self._failure is not None:
             sys.stderr.write(f"tidegate: {self._failure}\n")
             return EXIT_FAILED
         self._log.info("stopped", uptime_s=round(time.monotonic() - self._started_s, 1))
-        if self._lock is not None:
-            self._lock.release()
         return EXIT_OK
 
     def _start(self) -> None:
-        self._loop.on_signal(signal.SIGCHLD, self._fleet.reap)
+        self._loop.on_signal(signal.SIGCHLD, self._on_child_signal)
         self._loop.on_signal(signal.SIGTERM, self._on_terminate)
         self._loop.on_signal(signal.SIGINT, self._on_terminate)
         self._loop.on_signal(signal.SIGHUP, self._on_hangup)
+        self._loop.on_signal(signal.SIGUSR2, self._on_upgrade)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_SIGNALS)
+        handover = self._handover
+        instance = self._start_fresh() if handover is None else self._resume(handover)
         self._fleet.reap()  # whoever died before SIGCHLD was heard
-        self._plan = self._load_first_plan()
+        Watchdog(self._loop, self._fleet, instance.segment, self._log, self._plan.hang_timeout_s)
+        self._ping_systemd()
+
+    def _start_fresh(self) -> Instance:
+        try:
+            self._plan = load_plan(self._overrides, 1)
+        except ConfigError as error:
+            lines = "\n".join(f"  {path}: {reason}" for path, reason in error.problems)
+            raise StartFailed(f"the configuration cannot be used\n{lines}") from error
         self._log.set_level(self._plan.log_level)
-        patience_s = self._take_lock()
-        try:
-            self._listener = listen(self._plan.host, self._plan.port, patience_s=patience_s)
-        except ListenError as error:
-            raise StartFailed(str(error)) from error
-        self._url = listening_url(self._listener, self._plan.host, tls=self._plan.tls)
-        try:
-            self._segment = Segment.create(worker_slots=2 * self._plan.workers + 2)
-        except OSError as error:
-            raise StartFailed(f"no shared memory: {error.strerror}") from error
-        self._figures = SupervisorFigures(self._segment)
+        instance = self._hold(Instance.found(self._plan))
         self._put_in_force(self._plan, first_start=True)
-        self._fleet.open(self._segment, self._listener.fileno())
+        self._fleet.open(instance.segment, instance.listener.fileno())
         for number in range(2, self._plan.workers + 1):
             seat = Seat("worker", number)
             self._fleet.seats.append(seat)
             self._fleet.fill(seat)
-        Watchdog(self._loop, self._fleet, self._segment, self._log, self._plan.hang_timeout_s)
-        self._figures.keep_up(self._loop)
-        self._ping_systemd()
+        return instance
 
-    def _load_first_plan(self) -> Plan:
+    def _resume(self, handover: Handover) -> Instance:
+        """Go on where the program before us stopped, then replace its children."""
+        self._served = True
+        self._started_s = handover.started_s
+        self._generation = handover.generation
+        self._plan = handover.plan
+        instance = self._hold(resume_instance(handover))
+        resume_fleet(handover, self._fleet)
+        self._fleet.open(instance.segment, instance.listener.fileno())
         try:
-            return load_plan(self._overrides, self._next_generation())
+            plan = load_plan(self._overrides, self._next_generation(), previous=self._plan)
         except ConfigError as error:
-            lines = "\n".join(f"  {path}: {reason}" for path, reason in error.problems)
-            raise StartFailed(f"the configuration cannot be used\n{lines}") from error
+            problems = [f"{path}: {reason}" for path, reason in error.problems]
+            self._log.error("configuration refused, the old one stays", problems=problems)
+            plan = self._plan
+        self._put_in_force(plan)
+        for seat in (self._fleet.control, *self._fleet.seats):
+            self._fleet.fill(seat)
+        self._log.info("upgraded", version=__version__)
+        self._rollover = Rollover(self._loop, self._fleet, self._log, self._rolled_over)
+        return instance
 
-    def _take_lock(self) -> float:
-        """Lock the data directory; return how long to wait for a port still in use."""
-        try:
-            self._lock = InstanceLock.take(self._plan.data_dir)
-        except InstanceBusy as error:
-            raise StartFailed(str(error)) from error
-        except OSError as error:
-            raise StartFailed(
-                f"cannot use the data directory {self._plan.data_dir}: {error.strerror}"
-            ) from error
-        return PORT_PATIENCE_S if self._lock.after_kill else 0.0
+    def _hold(self, instance: Instance) -> Instance:
+        self._instance = instance
+        self._figures = SupervisorFigures(instance.segment)
+        self._figures.keep_up(self._loop)
+        return instance
 
     def _put_in_force(self, plan: Plan, *, first_start: bool = False) -> None:
         """Make *plan* what every process that starts from now on gets."""
@@ -171,7 +187,8 @@ class Supervisor:
         self._fleet.control_configure = Configure(
             plan.generation, plan.snapshot, plan.config_keys, plan.no_key, first_start
         )
-        self._segment.words[InstanceWord.GENERATION] = plan.generation
+        assert self._instance is not None
+        self._instance.segment.words[InstanceWord.GENERATION] = plan.generation
 
     def _next_generation(self) -> int:
         return self._generation + 1
@@ -186,6 +203,15 @@ class Supervisor:
             self._fleet.reap()
             time.sleep(0.002)
         self._loop.close()
+
+    def _on_error(self, error: Exception) -> None:
+        """An action of ours failed: tell where, and go on, as the children depend on us."""
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        self._log.error(
+            "the supervisor made a mistake",
+            error=type(error).__name__,
+            where=f"{where.filename}:{where.lineno} in {where.name}",
+        )
 
     def _fail(self, reason: str) -> None:
         if self._failure is None:
@@ -221,31 +247,38 @@ class Supervisor:
         self._fleet.control_configure = Configure(
             self._plan.generation, self._plan.snapshot, self._plan.config_keys
         )
-        sys.stdout.write(welcome_text(self._url, self._first_key, self._plan))
+        assert self._instance is not None
+        url = self._instance.url
+        sys.stdout.write(welcome_text(url, self._first_key, self._plan))
         sys.stdout.flush()
         self._first_key = None
         ready_s = time.monotonic() - self._started_s
         self._log.info(
             "ready",
-            url=self._url,
+            url=url,
             workers=self._plan.workers,
             version=__version__,
             start_s=round(ready_s, 3),
         )
-        self._notifier.ready(f"serving on {self._url} with {self._plan.workers} workers")
+        self._notifier.ready(f"serving on {url} with {self._plan.workers} workers")
 
     def child_superseded(self, child: Child) -> None:
         """A replacement is ready: let the one before drain."""
         self._log.info("draining a replaced worker", worker=child.slot, pid=child.pid)
         self._fleet.drain(child, self._plan.replace_drain())
+        if self._rollover is not None:
+            self._rollover.child_superseded(child)
+
+    def successor_died(self, child: Child | None) -> None:
+        """A replacement did not get ready: *child*, if any, stays."""
+        if self._rollover is not None:
+            self._rollover.successor_died(child)
 
     def child_said(self, child: Child, message: Message) -> None:
         """Obey or pass on."""
         match message:
             case Keys():
-                self._fleet.keys = message
-                self._segment.words[InstanceWord.KEYS_GENERATION] = message.generation
-                self._fleet.broadcast(message)
+                self._on_keys(message)
             case Applied():
                 child.generation = message.generation
                 if self._reload is not None:
@@ -261,6 +294,17 @@ class Supervisor:
                 self._log.info("drained", child=child.name, pid=child.pid, cut=message.cut)
             case _:
                 self._log.error("unexpected message", child=child.name)
+
+    def _on_keys(self, message: Keys) -> None:
+        """Number and pass on a table of keys, unless a new control sends what all have."""
+        before = self._fleet.keys
+        if before is not None and before.table == message.table:
+            return
+        keys = Keys(1 if before is None else before.generation + 1, message.table)
+        self._fleet.keys = keys
+        assert self._instance is not None
+        self._instance.segment.words[InstanceWord.KEYS_GENERATION] = keys.generation
+        self._fleet.broadcast(keys)
 
     def _on_refused(self, child: Child, message: Refused) -> None:
         reasons = [f"{path}: {reason}" for path, reason in message.problems]
@@ -312,6 +356,11 @@ class Supervisor:
 
     # Signals
 
+    def _on_child_signal(self) -> None:
+        self._fleet.reap()
+        if self._upgrade is not None:
+            self._upgrade.reap()
+
     def _on_terminate(self) -> None:
         if not self._served:
             self._log.info("stopped before it was ready")
@@ -319,15 +368,56 @@ class Supervisor:
         elif self._shutdown is None:
             self._notifier.stopping()
             self._shutdown = Shutdown(
-                self._loop, self._fleet, self._log, self._plan, self._listener.close
+                self._loop, self._fleet, self._log, self._plan, self._close_listener
             )
         else:
             self._shutdown.hurry()
 
+    def _close_listener(self) -> None:
+        if self._instance is not None:
+            self._instance.listener.close()
+
+    def _on_upgrade(self) -> None:
+        """SIGUSR2: become the version that is installed now, if it can take over."""
+        busy = self._reload or self._rollover or self._upgrade or self._shutdown
+        if not self._served or busy or self._instance is None:
+            self._log.warning("no upgrade now: a start, reload, upgrade or drain is under way")
+            return
+        self._upgrade = Upgrade(
+            self._loop,
+            self._fleet,
+            self._log,
+            self._overrides,
+            self._instance.segment.fd,
+            describe=self._describe,
+            failed=self._upgrade_failed,
+        )
+
+    def _describe(self) -> Handover:
+        assert self._instance is not None
+        self._notifier.reloading()
+        return describe(
+            self._instance,
+            self._fleet,
+            self._plan,
+            started_s=self._started_s,
+            generation=self._generation,
+        )
+
+    def _upgrade_failed(self) -> None:
+        self._upgrade = None
+        self._notifier.ready("serving")
+        self._reload_if_asked()
+
+    def _rolled_over(self) -> None:
+        self._rollover = None
+        self._log.info("upgrade complete", version=__version__)
+        self._notifier.ready("serving")
+
     def _on_hangup(self) -> None:
         if not self._served or self._shutdown is not None:
             return
-        if self._reload is not None:
+        if self._reload is not None or self._upgrade is not None:
             self._reload_again = True
             return
         self._notifier.reloading()
@@ -358,13 +448,16 @@ class Supervisor:
             self._log.error("configuration refused, the old one stays", problems=problems)
         if self._figures is not None:
             self._figures.reload_ended(plan is not None)
-        self._notifier.ready(f"serving on {self._url}")
+        self._notifier.ready("serving")
+        self._reload_if_asked()
+
+    def _reload_if_asked(self) -> None:
         if self._reload_again:
             self._reload_again = False
             self._on_hangup()
 
 
-def main(overrides: Overrides, early: EarlyChildren) -> int:
+def main(overrides: Overrides, early: EarlyChildren | None) -> int:
     """Run one gateway in this process; return its exit code."""
     os.umask(0o077)
     return Supervisor(overrides, early).run()
