@@ -75,27 +75,25 @@ def _provider_problems(raw: Mapping[str, Any], kinds: Kinds) -> Iterator[Problem
             continue
         kind = kinds.get(kind_name)
         if kind is None:
-            yield (
-                (*path, "kind"),
-                (
-                    f"unknown kind {show_name(kind_name)}{suggest(kind_name, kinds)} "
-                    "(any OpenAI-compatible server: kind: openai-compatible with a base_url)"
-                ),
+            reason = (
+                f"unknown kind {show_name(kind_name)}{suggest(kind_name, kinds)} "
+                "(any OpenAI-compatible server: kind: openai-compatible with a base_url)"
             )
-        elif kind.base_url is None and provider.get("base_url") is None:
-            yield (
-                (*path, "base_url"),
-                f"kind {kind.name} needs one, such as http://127.0.0.1:9000/v1",
-            )
-        elif provider.get("api_key") is not None:
-            header = "authorization" if kind.auth == "bearer" else kind.auth[len("header:") :]
-            for name_given in provider.get("headers") or ():
-                if isinstance(name_given, str) and name_given.lower() == header:
-                    yield (*path, "headers", name_given), "is what api_key is sent in; give one"
-        if kind is not None and kind.base_url == "":
+            yield (*path, "kind"), reason
+            continue
+        if kind.base_url is None and provider.get("base_url") is None:
+            reason = f"kind {kind.name} needs one, such as http://127.0.0.1:9000/v1"
+            yield (*path, "base_url"), reason
+        if kind.base_url == "":
             for field in ("base_url", "api_key", "headers", "proxy"):
                 if provider.get(field):
                     yield (*path, field), f"kind {kind.name} is built in and takes none"
+        headers = provider.get("headers")
+        if provider.get("api_key") is not None and isinstance(headers, dict):
+            taken = "authorization" if kind.auth == "bearer" else kind.auth.removeprefix("header:")
+            for header in headers:
+                if isinstance(header, str) and header.lower() == taken:
+                    yield (*path, "headers", header), "is what api_key is sent in; give one"
 
 
 def _target_problems(raw: Mapping[str, Any]) -> Iterator[Problem]:

@@ -10,7 +10,6 @@ PROVIDER = Provider(
     base_url="http://localhost:11434/v1",
     docs_url="https://docs.ollama.com/api/openai-compatibility",
     checked_on="2026-11-24",
-    auth="none",
     key_required=False,
     env_base_url="OLLAMA_BASE_URL",
     starter_models=("llama3.1",),
