@@ -34,6 +34,12 @@ def last_boundary(data: bytes) -> int:
     return best
 
 
+def first_boundary(data: bytes) -> int:
+    """Return the offset just behind the first whole event; all of *data* if none ends in it."""
+    match = _BOUNDARY.search(data)
+    return len(data) if match is None else match.end()
+
+
 def split_events(block: bytes) -> list[bytes]:
     """Split whole events (as cut by `last_boundary`) and keep each one's closing blank line."""
     events = []

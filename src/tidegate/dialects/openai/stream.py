@@ -16,13 +16,20 @@ from __future__ import annotations
 import msgspec
 
 from tidegate.dialects.openai.usage import usage_of_json
-from tidegate.dialects.sse import event_data, event_name, last_boundary, split_events
+from tidegate.dialects.sse import (
+    event_data,
+    event_name,
+    first_boundary,
+    last_boundary,
+    split_events,
+)
 from tidegate.dialects.unreadable import UNREADABLE
 from tidegate.dialects.usage import Usage
 
 DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": keep-alive\n\n"
 _NULL_USAGE_END = b',"usage":null}\n'
+_EVENT_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
 
 
 class _Choice(msgspec.Struct):
@@ -71,7 +78,7 @@ class CompletionStream:
         self._held = b""
         self._hide_usage = hide_usage
         self._max_event_bytes = max_event_bytes
-        self._signs: tuple[bytes, bytes] | None = None
+        self._signs: tuple[bytes, ...] | None = None
         self.usage: Usage | None = None
         self.finished = False
         self.done = False
@@ -97,12 +104,10 @@ class CompletionStream:
             if cut == 0:
                 return b""
             data = data[:cut]
-        # The first events are always looked into: spelling varies, and an error may be first.
-        if not self.started or self._matters(data):
-            return self._look_into(data)
-        if self._hide_usage and _NULL_USAGE_END in data:
-            return data.replace(_NULL_USAGE_END, b"}\n")
-        return data
+        out = self._scan(data)
+        if self._hide_usage and _NULL_USAGE_END in out:
+            return out.replace(_NULL_USAGE_END, b"}\n")
+        return out
 
     def end(self) -> bytes:
         """Take the end of the upstream's body; return what the client may still have.
@@ -114,23 +119,48 @@ class CompletionStream:
             return self.feed(b"\n\n")
         return b""
 
-    def _matters(self, data: bytes) -> bool:
-        """Whether an event of *data* may be more than a piece of content."""
+    def _scan(self, data: bytes) -> bytes:
+        """Return what of the whole events *data* the client may have; learn from those that matter.
+
+        Many events come in one read. The first ones of a stream are looked into: spelling
+        varies, and an error may be first. Later, only those from the first sign on.
+        """
+        if self.started:
+            start = self._first_sign(data)
+            if start < 0:
+                return data
+            start = max(data.rfind(end, 0, start) + len(end) for end in _EVENT_ENDS)
+            if start <= 3:  # no event ends before it
+                return self._look_into(data)
+            return data[:start] + self._look_into(data[start:])
+        end = first_boundary(data)
+        head = self._look_into(data[:end])
+        while not self.started and not self.done and self.error is None and end < len(data):
+            stop = end + first_boundary(data[end:])
+            head += self._look_into(data[end:stop])
+            end = stop
+        if end < len(data) and not self.done and self.error is None:
+            return head + self._scan(data[end:])
+        return head
+
+    def _first_sign(self, data: bytes) -> int:
+        """Return where *data* first may be more than pieces of content; -1 for nowhere."""
         signs = self._signs
-        return (
-            signs is None
-            or b"[DONE]" in data
-            or b'"error"' in data
-            or signs[0] in data
-            or signs[1] in data
-        )
+        if signs is None:
+            return 0
+        first = -1
+        for sign in signs:
+            found = data.find(sign)
+            if found >= 0 and (first < 0 or found < first):
+                first = found
+        return first
 
     def _learn_spelling(self, event: bytes) -> None:
         """Note how this upstream writes JSON; one that does it otherwise is always decoded."""
         if b'"choices":[' in event:
-            self._signs = (b'"finish_reason":"', b'"usage":{')
+            self._signs = (b"[DONE]", b'"error"', b'"finish_reason":"', b'"usage":{')
         elif b'"choices": [' in event:
-            self._signs = (b'"finish_reason": "', b'"usage": {')
+            self._signs = (b"[DONE]", b'"error"', b'"finish_reason": "', b'"usage": {')
 
     def _look_into(self, data: bytes) -> bytes:
         kept = []
@@ -139,10 +169,7 @@ class CompletionStream:
                 kept.append(event)
             if self.done or self.error is not None:
                 break
-        out = b"".join(kept)
-        if self._hide_usage and _NULL_USAGE_END in out:
-            out = out.replace(_NULL_USAGE_END, b"}\n")
-        return out
+        return b"".join(kept)
 
     def _take(self, event: bytes) -> bool:
         """Learn from one event; return whether the client is to have it."""
