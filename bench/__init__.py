@@ -1,0 +1,1 @@
+"""Measurements of the gateway beside nginx. `make bench` runs them all."""
