@@ -22,6 +22,7 @@ from tidegate.control.child_channel import AsyncChannel, inherited_socket, recei
 from tidegate.control.eventlog import EventLog
 from tidegate.control.jobs import Job, JobRunner
 from tidegate.control.keytable import FIRST_KEY_NAME, POLL_S, KeyTable
+from tidegate.control.limiter_snapshot import SAVE_EVERY_S, LimiterSnapshot
 from tidegate.control.messages import (
     Applied,
     Configure,
@@ -84,7 +85,11 @@ class Control:
 
     def periodic_jobs(self, snapshot: Snapshot, table: KeyTable) -> list[Job]:
         """Return what is to be done again and again; new periodic work is added here."""
-        return [Job("keys", POLL_S, table.poll)]
+        limits = LimiterSnapshot(self.segment, Path(snapshot.data_dir))
+        return [
+            Job("keys", POLL_S, table.poll),
+            Job("limits", SAVE_EVERY_S, limits.save, at_end=True),
+        ]
 
     # Orders
 
@@ -145,6 +150,9 @@ class Control:
             self._database = open_database(Path(snapshot.data_dir))
         table = KeyTable(KeyStore(self._database, snapshot.pepper), self._publish_keys)
         table.set_config_keys(decode_keys(message.config_keys))
+        if message.first_start:
+            # Before any worker has keys, thus before any request.
+            LimiterSnapshot(self.segment, Path(snapshot.data_dir)).restore()
         if table.is_empty():
             self._without_key(table, message)
         table.poll()
