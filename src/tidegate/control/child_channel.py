@@ -6,7 +6,9 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final, cast
+
+from typing_extensions import override
 
 from tidegate.control.channel import (
     LENGTH_BYTES,
@@ -16,14 +18,6 @@ from tidegate.control.channel import (
     frame,
 )
 from tidegate.control.messages import Attach, Message, decode_message
-
-if TYPE_CHECKING:
-    from typing_extensions import override
-else:
-
-    def override(method):  # noqa: ANN001, ANN201, D103 (a worker does without the package)
-        return method
-
 
 CHILD_CHANNEL_FD: Final = 3
 """The descriptor number of a child's end."""

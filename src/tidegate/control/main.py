@@ -22,6 +22,7 @@ from tidegate.control.child_channel import AsyncChannel, inherited_socket, recei
 from tidegate.control.eventlog import EventLog
 from tidegate.control.jobs import Job, JobRunner
 from tidegate.control.keytable import FIRST_KEY_NAME, POLL_S, KeyTable
+from tidegate.control.ledger_job import FOLD_EVERY_S, LedgerJob
 from tidegate.control.limiter_snapshot import SAVE_EVERY_S, LimiterSnapshot
 from tidegate.control.messages import (
     Applied,
@@ -85,10 +86,12 @@ class Control:
 
     def periodic_jobs(self, snapshot: Snapshot, table: KeyTable) -> list[Job]:
         """Return what is to be done again and again; new periodic work is added here."""
-        limits = LimiterSnapshot(self.segment, Path(snapshot.data_dir))
+        data_dir = Path(snapshot.data_dir)
+        limits = LimiterSnapshot(self.segment, data_dir)
         return [
             Job("keys", POLL_S, table.poll),
             Job("limits", SAVE_EVERY_S, limits.save, at_end=True),
+            Job("ledger", FOLD_EVERY_S, LedgerJob(data_dir, self.registry).tick, at_end=True),
         ]
 
     # Orders

@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from typing import TYPE_CHECKING
+
+from typing_extensions import override
 
 from tidegate.config.snapshot import EdgeSnapshot
 from tidegate.edge.connection import Connection
@@ -19,14 +20,6 @@ from tidegate.edge.exchange import Handler
 from tidegate.edge.server import Server
 from tidegate.memory import Segment, SlotState, SlotWord
 from tidegate.sweep import Sweep
-
-if TYPE_CHECKING:
-    from typing_extensions import override
-else:
-
-    def override(method):  # noqa: ANN001, ANN201, D103 (a worker does without the package)
-        return method
-
 
 FEW = 2
 """A worker with no more connections than this never steps aside."""

@@ -56,6 +56,7 @@ from tidegate.workers.welcome import welcome_text
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
+REPLACE_RETRY_S: Final = 0.5
 FATAL_DEATHS: Final = 3
 """Deaths before the first `ready` after which the start has failed."""
 
@@ -249,8 +250,9 @@ class Supervisor:
         )
         assert self._instance is not None
         url = self._instance.url
-        sys.stdout.write(welcome_text(url, self._first_key, self._plan))
-        sys.stdout.flush()
+        with contextlib.suppress(OSError):  # whoever read it may have gone
+            sys.stdout.write(welcome_text(url, self._first_key, self._plan))
+            sys.stdout.flush()
         self._first_key = None
         ready_s = time.monotonic() - self._started_s
         self._log.info(
@@ -289,11 +291,16 @@ class Supervisor:
                 self._first_key = message
             case Leaving():
                 self._log.info("a worker was asked to leave", worker=child.slot, pid=child.pid)
-                self._fleet.replace(child)
+                self._replace(child)
             case Drained():
                 self._log.info("drained", child=child.name, pid=child.pid, cut=message.cut)
             case _:
                 self._log.error("unexpected message", child=child.name)
+
+    def _replace(self, child: Child) -> None:
+        """Give *child* a successor, as soon as there is a slot for one."""
+        if not self._fleet.replace(child) and child.seat.current is child:
+            self._loop.call_later(REPLACE_RETRY_S, lambda: self._replace(child))
 
     def _on_keys(self, message: Keys) -> None:
         """Number and pass on a table of keys, unless a new control sends what all have."""
@@ -314,6 +321,9 @@ class Supervisor:
             self._reload.refused(child, message)
         else:
             self._log.error("a process refused", child=child.name, problems=reasons)
+            if child.is_worker:
+                # What is in force with the others must be in force everywhere.
+                self._replace(child)
 
     def child_died(self, child: Child, reason: DeathReason, how: str) -> None:
         """Count, tell control, give up a start that cannot succeed."""

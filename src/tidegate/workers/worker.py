@@ -8,8 +8,10 @@ reads the configuration. pydantic, YAML and SQLAlchemy never get here: a worker 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import faulthandler
 import gc
+import resource
 import signal
 import socket
 import ssl
@@ -46,6 +48,7 @@ from tidegate.metrics.registry import Registry
 from tidegate.sweep import Sweep
 from tidegate.workers.balance import AcceptBalance, BalancedServer
 
+MOST_OPEN_FILES: Final = 1 << 20
 EXIT_OK: Final = 0
 EXIT_ORPHANED: Final = 3
 """The supervisor is gone."""
@@ -287,12 +290,22 @@ def _server_context(caps: EdgeSnapshot) -> ssl.SSLContext | None:
     return context
 
 
+def _raise_open_files() -> None:
+    """Use what the hard limit allows: a soft limit of 1,024 is common, and is 500 streams."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_OPEN_FILES)
+    if soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def main(worker: type[Worker] = Worker) -> int:
     """Be a worker on the descriptors that the supervisor left us."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # A worker whose loop stands still is asked for its stack before it is killed.
     faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
+    _raise_open_files()
     channel = inherited_socket()
     _import_data_plane()
     try:

@@ -1,0 +1,39 @@
+"""Folds the workers' journals into the database, five times a second.
+
+Blocking code on control's database thread. The figures go into cells that only this job
+writes (stores, never additions), so the loop's thread cannot be in its way.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tidegate.ledger import JOURNAL_FOLDER
+from tidegate.ledger.fold import EVERY_S, Folder
+from tidegate.metrics.registry import Registry
+from tidegate.stores.ledger import SqliteLedger
+
+FOLD_EVERY_S = EVERY_S
+
+
+class LedgerJob:
+    """The one reader of an instance's journals. Make it on the loop, run it on the thread."""
+
+    def __init__(self, data_dir: Path, registry: Registry) -> None:
+        self._data_dir = data_dir
+        self._folder: Folder | None = None
+        self._pending_bytes = registry.gauge(
+            registry.families["tidegate_ledger_pending_bytes"]
+        ).series
+        self._lag_s = registry.gauge(registry.families["tidegate_ledger_fold_lag_seconds"]).series
+
+    def tick(self) -> None:
+        """Fold what has been written since the last tick, and show how far behind we are."""
+        folder = self._folder
+        if folder is None:
+            folder = self._folder = Folder(
+                self._data_dir / JOURNAL_FOLDER, SqliteLedger(self._data_dir)
+            )
+        folder.tick()
+        self._pending_bytes.set(float(folder.backlog_bytes))
+        self._lag_s.set(folder.lag_s)
