@@ -30,7 +30,14 @@ from tidegate.edge.rules import RULES, Refusal, Rule
 from tidegate.errors import BadRequest, BodyTooLarge, GatewayError, RequestTimeout
 
 if TYPE_CHECKING:
+    from typing_extensions import override
+
     from tidegate.edge.server import Server
+else:
+
+    def override(method):  # noqa: ANN001, ANN201, D103 (a worker does without the package)
+        return method
+
 
 HIGH_WATER_BYTES = 256 * 1024
 LOW_WATER_BYTES = 64 * 1024
@@ -134,6 +141,7 @@ class Connection(asyncio.Protocol):
 
     # Called by the loop
 
+    @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport; the client has the header timer's time to say something."""
         self.transport = cast(asyncio.Transport, transport)
@@ -141,6 +149,7 @@ class Connection(asyncio.Protocol):
         self.deadline = self.loop.time() + self.server.caps.header_timeout_s
         self.server.connection_opened(self)
 
+    @override
     def data_received(self, data: bytes) -> None:
         """Take bytes from the client, whatever they are a part of."""
         state = self.state
@@ -153,12 +162,12 @@ class Connection(asyncio.Protocol):
             self._next_request()
         elif state == BODY:
             self._feed_body(data)
-        elif state == ANSWERING or state == BLOCKED:
-            if not self._input_lost:
-                self._buffer = self._buffer[self._offset :] + data
-                self._offset = 0
-                self._pause_if_full()
+        elif state in (ANSWERING, BLOCKED) and not self._input_lost:
+            self._buffer = self._buffer[self._offset :] + data
+            self._offset = 0
+            self._pause_if_full()
 
+    @override
     def eof_received(self) -> bool:
         """Give an answer that is nearly done `HALF_CLOSE_S`; close in every other state."""
         self._eof_at = self.loop.time()
@@ -169,6 +178,7 @@ class Connection(asyncio.Protocol):
             self._set_closing()
         return False
 
+    @override
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whoever waits for this client that it is gone."""
         self.state = CLOSED
@@ -183,6 +193,7 @@ class Connection(asyncio.Protocol):
             except Exception as error:  # noqa: BLE001 (a watcher's fault is reported, not ours)
                 self.server.report(error)
 
+    @override
     def pause_writing(self) -> None:
         """Pass on that the client reads too slowly, and watch that it reads at all."""
         self.is_write_paused = True
@@ -194,6 +205,7 @@ class Connection(asyncio.Protocol):
         if self._exchange is not None and self._exchange.watcher is not None:
             self._exchange.watcher.client_slow()
 
+    @override
     def resume_writing(self) -> None:
         """Pass on that the client has caught up."""
         self.is_write_paused = False
@@ -225,7 +237,9 @@ class Connection(asyncio.Protocol):
         try:
             if end < 0:
                 check_partial(data, start, max(start, self._scanned), caps)
-                self._scanned = len(data)
+                # Requests before this one are dropped: they would be copied with every piece.
+                self._buffer, self._offset = data[start:], 0
+                self._scanned = len(self._buffer)
                 self._await_head()
                 return
             exchange.memo = self.server.heads.read(data, start, end, exchange)
@@ -407,18 +421,14 @@ class Connection(asyncio.Protocol):
         """The answer of *exchange* has been written whole."""
         self._exchange = None
         if not exchange.keep_alive:
-            self._input_lost = self._input_lost or self.state == BODY
-            if self._input_lost or self._offset < len(self._buffer):
-                self._linger()
-            else:
-                self._close()
+            self._close_readable()
         elif self.state != BODY:
             self._exchange_over()
 
     def _exchange_over(self) -> None:
         """Answer and body are done with: go on, once the client reads its answers."""
         if self.server.is_draining:
-            self._close()
+            self._close_readable()
         elif self.is_write_paused:
             self.state = BLOCKED
             self.deadline = self.loop.time() + CHECK_S
@@ -432,7 +442,9 @@ class Connection(asyncio.Protocol):
             # Nothing but a reset tells a cut answer from one that ends with the connection.
             linger = struct.pack("ii", 1, 0)
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        self._close()
+            self._close()
+        else:
+            self._close_readable()
 
     def refuse(self, rule: Rule) -> None:
         """Answer with the rule that was broken and end the connection."""
@@ -441,6 +453,13 @@ class Connection(asyncio.Protocol):
         self._linger()
 
     # The end
+
+    def _close_readable(self) -> None:
+        """Close so that the client can read what was written, whatever it is still sending."""
+        if self.state == BODY or self._input_lost or self._offset < len(self._buffer):
+            self._linger()
+        else:
+            self._close()
 
     def _linger(self) -> None:
         """Let the client read the last answer: closing on unread input would reset it away."""
@@ -499,7 +518,7 @@ class Connection(asyncio.Protocol):
                 self._close()
         elif state == BODY:
             self._check_body(now)
-        elif state == ANSWERING or state == BLOCKED:
+        elif state in (ANSWERING, BLOCKED):
             self._check_client(now)
         else:
             self.abort()

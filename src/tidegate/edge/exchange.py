@@ -45,7 +45,7 @@ class Exchange(Protocol):
         path: Target's path as sent, without the query, `b"/v1/models"`.
         query: What followed `?`, without it; `b""` when absent.
         headers: Lower-case name → value. A repeated list header is joined with `, `; a
-            repeated singleton never gets here.
+            repeated singleton never gets here, nor does content-length, which is framing.
         client_ip: Text form of the peer's address (forwarded ones only from trusted proxies).
         started_at: `loop.time()` when the first byte of the request was read.
         body: The whole body when it has already arrived (often), else None.

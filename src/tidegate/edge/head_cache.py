@@ -81,6 +81,9 @@ class HeadCache:
                 length = int(digits)
                 if length > self._max_body_bytes:
                     return self._parse(data, start, end, into, key, digits)
+            elif digits:
+                # Another header's value (X-Strength) was cut out, unseen by the key.
+                return self._parse(data, start, end, into, key, digits)
             into.method = known.method
             into.path = known.path
             into.query = known.query
@@ -98,11 +101,11 @@ class HeadCache:
         """Parse in full, and remember the head if it may be recognised safely."""
         parse_head(data, start, end, self._caps, into)
         memo = HeadMemo()
-        has_length = b"content-length" in into.headers
-        cut_is_length = (
-            has_length
-            and into.headers[b"content-length"] == digits
-            and key[: key.find(_LENGTH_END) + 7].lower().endswith(_LENGTH_LINE)
+        # Heads that differ in it alone share their headers, so it is not among them.
+        announced = into.headers.pop(b"content-length", None)
+        has_length = announced is not None
+        cut_is_length = announced == digits and key[: key.find(_LENGTH_END) + 7].lower().endswith(
+            _LENGTH_LINE
         )
         if (
             len(key) <= MAX_HEAD_BYTES

@@ -101,9 +101,7 @@ class HttpExchange(RequestHead):
 
     async def read_body(self, max_bytes: int) -> bytes:
         """See `Exchange.read_body`."""
-        body = self.body
-        if body is None:
-            body = await self._await_body(max_bytes)
+        body = self.body if self.body is not None else await self._await_body(max_bytes)
         if len(body) > max_bytes:
             raise body_too_large(max_bytes)
         return body
@@ -115,7 +113,8 @@ class HttpExchange(RequestHead):
             raise body_too_large(max_bytes)
         if self.disconnected:
             raise ClientGone
-        waiter = self._body_waiter = self.connection.loop.create_future()
+        waiter: asyncio.Future[bytes] = self.connection.loop.create_future()
+        self._body_waiter = waiter
         self.connection.read_on(max_bytes)
         try:
             return await waiter

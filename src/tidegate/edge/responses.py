@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http
 import math
-import secrets
 import time
 from email.utils import formatdate
 
@@ -12,6 +11,7 @@ import msgspec
 
 from tidegate.edge.rules import Rule
 from tidegate.errors import GatewayError, MethodNotAllowed
+from tidegate.ids import request_id
 
 _REASONS = {status.value: status.phrase for status in http.HTTPStatus}
 
@@ -82,4 +82,4 @@ def refusal_answer(rule: Rule, date_line: bytes) -> bytes:
 
 def request_id_line() -> bytes:
     """Return an `x-request-id` line for an answer that no pipeline has given one."""
-    return b"x-request-id: %b\r\n" % secrets.token_hex(16).encode()
+    return b"x-request-id: %b\r\n" % request_id().encode()

@@ -98,7 +98,10 @@ class Server:
         self.configure(caps)
 
     def configure(self, caps: EdgeSnapshot) -> None:
-        """Put new *caps* in force, for open connections too. Raises `ValueError` on a bad network."""
+        """Put new *caps* in force, for open connections too.
+
+        Raises `ValueError` when a trusted proxy is no network.
+        """
         self.proxies = TrustedProxies(caps.trusted_proxies)
         self.heads = HeadCache(caps)
         self.caps = caps
@@ -258,7 +261,10 @@ class Server:
         await asyncio.sleep(0)
         for connection in list(self.connections):
             connection.abort()
-        await asyncio.sleep(0)
+        if self.connections or self.running:
+            self._empty = self._empty or asyncio.Event()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), STOP_S)
 
     def _check_empty(self) -> None:
         if self._empty is not None and not self.connections and not self.running:
