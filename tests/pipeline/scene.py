@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tempfile
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, Literal
 
 from tidegate.config.snapshot import (
@@ -21,10 +23,12 @@ from tidegate.endpoints.table import route_table
 from tidegate.keys import secrets
 from tidegate.keys.directory import KeyDirectory
 from tidegate.keys.throttle import GuessThrottle
+from tidegate.ledger.journal import Journal
 from tidegate.limits.limiter import Limiter
 from tidegate.memory import FIRST_WORKER_SLOT, Segment
 from tidegate.metrics.registry import Registry
 from tidegate.pipeline.access_log import AccessLog
+from tidegate.pipeline.estimate import TokenEstimator
 from tidegate.pipeline.gateway import Gateway, State
 from tidegate.pipeline.handle import Pipeline
 from tidegate.pipeline.meters import Meters
@@ -226,6 +230,7 @@ class Scene:
             throttle=GuessThrottle(),
             meters=self.meters,
             access_log=AccessLog(loop, None),
+            journal=Journal(Path(tempfile.mkdtemp()), FIRST_WORKER_SLOT, 1),
             render_page=_no_page,
             is_ready=lambda: True,
             chance=lambda: 0.0,
@@ -244,6 +249,7 @@ class Scene:
             stream_usage=True,
         )
         target.meters = self.meters.target(target.provider, target.label)
+        target.estimator = TokenEstimator()
         return target
 
     async def run(self, exchange: FakeExchange) -> FakeExchange:

@@ -3,3 +3,8 @@
 `journal` is the writer in each worker, `fold` the reader in control, `records` the format
 between them, `rollups` the sums, `verify` the proof that all of them agree.
 """
+
+from typing import Final
+
+JOURNAL_FOLDER: Final = "journal"
+"""Folder of the journals inside the data directory."""

@@ -13,7 +13,9 @@ from functools import partial
 
 from tidegate.dialects.openai.request import ModelRequest
 from tidegate.dialects.openai.usage import usage_of_answer
+from tidegate.dialects.usage import Usage
 from tidegate.errors import BadUpstream
+from tidegate.pipeline.attempt_record import AttemptRecord
 from tidegate.pipeline.call import Call
 from tidegate.pipeline.failure import (
     Failure,
@@ -170,9 +172,11 @@ async def attempt(
     )
     call.attempts += 1
     call.target = target
+    record = AttemptRecord(gateway.journal, call, target, len(body))
     sent_at = clock()
     answer: UpstreamAnswer | None = None
     outcome = "cancelled"
+    told: Usage | None = None
     try:
         answer = await target.client.send(
             b"%b%bcontent-length: %d\r\n\r\n"
@@ -184,11 +188,16 @@ async def attempt(
         if answer.status != 200 and answer.status != 201:
             outcome, failure = await failure_of_answer(answer)
         elif relay is not None and _is_event_stream(answer):
-            outcome, failure = await relay.run(answer, target, sent_at)
+            try:
+                outcome, failure = await relay.run(answer, target, sent_at, record)
+            finally:
+                told = relay.usage
         else:
             whole = await answer.read(MAX_ANSWER_BYTES)
             outcome, failure = "ok", None
             call.upstream_s += clock() - sent_at
+            call.delivered_bytes = len(whole)
+            told = call.usage = usage_of_answer(whole)
             _deliver(gateway, call, target, answer, whole, encode)
     except UpstreamFault as fault:
         outcome, failure = outcome_of_fault(fault), failure_of_fault(fault)
@@ -207,6 +216,7 @@ async def attempt(
         meters = target.meters
         meters.outcome(outcome).inc()
         meters.duration.observe(took_s)
+        record.close(outcome, 0 if answer is None else answer.status, told)
     if failure is not None:
         call.upstream_s += took_s
     return failure
@@ -220,10 +230,7 @@ def _deliver(
     whole: bytes,
     encode: Encode | None,
 ) -> None:
-    """Hand a whole answer to the client, its usage counted first."""
-    usage = usage_of_answer(whole)
-    call.usage = usage
-    target.meters.count_usage(usage)
+    """Hand a whole answer to the client."""
     if call.status:
         # Keep-alive comments have promised an event stream already.
         raise BadUpstream("The provider answered a stream request with a whole answer.")
@@ -232,7 +239,6 @@ def _deliver(
         content_type = b"application/json"
     else:
         content_type = answer.headers.get(b"content-type", b"application/json")
-    call.delivered_bytes = len(whole)
     finish(
         gateway,
         call,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tidegate.keys.directory import KeyDirectory
     from tidegate.keys.principal import Principal
     from tidegate.keys.throttle import GuessThrottle
+    from tidegate.ledger.journal import Journal
     from tidegate.limits.limiter import Check, Limiter
     from tidegate.pipeline.access_log import AccessLog
     from tidegate.pipeline.meters import Meters
@@ -138,6 +139,7 @@ class Gateway:
         throttle: Slows down whoever guesses keys.
         meters: Metric series.
         access_log: One line a request.
+        journal: One row an attempt.
         sweep: Deadlines.
         loop: The worker's event loop.
         render_page: The metrics page.
@@ -156,6 +158,7 @@ class Gateway:
         throttle: GuessThrottle,
         meters: Meters,
         access_log: AccessLog,
+        journal: Journal,
         render_page: RenderPage,
         is_ready: Callable[[], bool],
         chance: Callable[[], float] = random.random,
@@ -168,6 +171,7 @@ class Gateway:
         self.throttle = throttle
         self.meters = meters
         self.access_log = access_log
+        self.journal = journal
         self.render_page = render_page
         self.is_ready = is_ready
         self.chance = chance

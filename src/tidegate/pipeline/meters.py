@@ -46,13 +46,16 @@ class TargetMeters:
             )
         return series
 
-    def count_usage(self, usage: Usage | None) -> None:
-        """Count the tokens of one answer, or that its provider told none."""
+    def count_usage(self, usage: Usage | None, source: str, cost_nano_usd: int | None) -> None:
+        """Count tokens, money, and where the numbers of one attempt come from."""
         meters = self._meters
         if usage is None:
             meters.usage_unknown.inc()
             return
-        meters.usage_provider.inc()
+        if source == "provider":
+            meters.usage_provider.inc()
+        else:
+            meters.usage_source.labels(source).inc()
         self._input.inc(usage.input_tokens)
         self._output.inc(usage.output_tokens)
         if usage.cached_input_tokens:
@@ -61,6 +64,8 @@ class TargetMeters:
             meters.tokens.labels(*self._labels, "cache_write").inc(usage.cache_write_tokens)
         if usage.reasoning_tokens:
             meters.tokens.labels(*self._labels, "reasoning").inc(usage.reasoning_tokens)
+        if cost_nano_usd:
+            meters.cost.labels(*self._labels).inc(cost_nano_usd / 1e9)
 
 
 class EndpointMeters:
@@ -121,9 +126,10 @@ class Meters:
         self.disconnects = counter("tidegate_client_disconnects_total")
         self.decisions = counter("tidegate_rate_limit_decisions_total")
         self.edge_refusals = counter("tidegate_edge_refusals_total")
-        usage_source = counter("tidegate_usage_source_total")
-        self.usage_provider = usage_source.labels("provider")
-        self.usage_unknown = usage_source.labels("none")
+        self.cost = counter("tidegate_cost_usd_total")
+        self.usage_source = counter("tidegate_usage_source_total")
+        self.usage_provider = self.usage_source.labels("provider")
+        self.usage_unknown = self.usage_source.labels("none")
         self._endpoints: dict[str, EndpointMeters] = {}
         self._passed: dict[str, CounterSeries] = {}
 

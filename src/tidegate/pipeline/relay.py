@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 
 from tidegate.dialects.openai.stream import DONE, KEEP_ALIVE, CompletionStream, StreamTooLarge
+from tidegate.dialects.usage import Usage
 from tidegate.errors import BadUpstream
+from tidegate.pipeline.attempt_record import AttemptRecord
 from tidegate.pipeline.call import Call
 from tidegate.pipeline.failure import Failure, failure_of_first_event
 from tidegate.pipeline.forward import lines_to_client
@@ -20,6 +22,8 @@ from tidegate.routing.target import Target
 from tidegate.upstream.answer import UpstreamAnswer, UpstreamFault
 
 SILENCE_S = 15.0
+#: How often a long stream notes what it has used, for the case that the worker dies.
+PROGRESS_S = 1.0
 #: How long an upstream may take to end its body after `[DONE]` before it is cut off.
 _AFTER_DONE_S = 1.0
 
@@ -46,6 +50,8 @@ class StreamRelay:
         "_gateway",
         "_last_at",
         "_loop",
+        "_progress_at",
+        "_record",
         "_scanner",
         "_sent_at",
         "_target",
@@ -63,6 +69,8 @@ class StreamRelay:
         self._upstream: UpstreamAnswer | None = None
         self._last_at = 0.0
         self._sent_at = 0.0
+        self._record: AttemptRecord | None = None
+        self._progress_at = 0.0
         self.deadline = self._loop.time() + SILENCE_S
         gateway.sweep.add(self)
 
@@ -71,13 +79,15 @@ class StreamRelay:
         self._gateway.sweep.discard(self)
 
     async def run(
-        self, answer: UpstreamAnswer, target: Target, sent_at: float
+        self, answer: UpstreamAnswer, target: Target, sent_at: float, record: AttemptRecord
     ) -> tuple[str, Failure | None]:
         """Relay *answer* to its end: `(outcome, failure)`, no failure once bytes were sent."""
         call = self._call
         scanner = CompletionStream(hide_usage=not call.wants_usage)
         self._scanner, self._target, self._upstream = scanner, target, answer
         self._sent_at = sent_at
+        self._record = record
+        self._progress_at = sent_at + PROGRESS_S
         fault: UpstreamFault | None = None
         try:
             await answer.relay(self._on_data)
@@ -140,6 +150,9 @@ class StreamRelay:
         self._last_at = now
         self.deadline = now + SILENCE_S
         call.delivered_bytes += len(out)
+        if now >= self._progress_at and self._record is not None:
+            self._progress_at = now + PROGRESS_S
+            self._record.progress()
         self._exchange.write(out)
 
     def _open(self) -> None:
@@ -170,19 +183,17 @@ class StreamRelay:
         call.upstream_s += self._loop.time() - self._sent_at
         if not call.status:
             self._open()
-        self._count_usage()
+        call.usage = self.usage
         settle(self._gateway, call, call.status)
         call.exchange.watcher = None
         if last:
             self._exchange.write(last)
         self._exchange.end()
 
-    def _count_usage(self) -> None:
-        """Count what the provider told of tokens, once per attempt that began to answer."""
-        scanner, target = self._scanner, self._target
-        if scanner is not None and target is not None and scanner.started:
-            self._call.usage = scanner.usage
-            target.meters.count_usage(scanner.usage)
+    @property
+    def usage(self) -> Usage | None:
+        """What the provider of the newest attempt has told of its usage."""
+        return None if self._scanner is None else self._scanner.usage
 
     def on_deadline(self, now: float) -> None:
         """Break a silence with a comment, or cut off an upstream that does not end."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from tidegate.dialects.usage import Usage
 from tidegate.upstream.answer import UpstreamClient
 
 
@@ -22,6 +23,9 @@ class Target:
         stream_usage: Whether `stream_options.include_usage` may be asked of it.
         meters: The pipeline's metric series of this target.
         note: Response header lines that name it.
+        estimator: Learned ratios of bytes to tokens; set by the pipeline.
+        price: What its tokens cost; None when the model has no known price.
+        price_version: Version of the table that `price` is from.
     """
 
     __slots__ = (
@@ -29,10 +33,13 @@ class Target:
         "_heads",
         "_origin_lines",
         "client",
+        "estimator",
         "label",
         "meters",
         "model",
         "note",
+        "price",
+        "price_version",
         "provider",
         "raw_model",
         "stream_usage",
@@ -59,6 +66,9 @@ class Target:
         self.client = client
         self.stream_usage = stream_usage
         self.meters: Any = None
+        self.estimator: Any = None
+        self.price: Any = None
+        self.price_version = ""
         self.note = b"x-tidegate-provider: " + provider.encode("ascii", "replace") + b"\r\n"
         self._base_path = base_path
         self._origin_lines = origin_lines
@@ -75,3 +85,7 @@ class Target:
                 b"POST " + self._base_path + path + b" HTTP/1.1\r\n" + self._origin_lines
             )
         return head
+
+    def cost_nano_usd(self, usage: Usage) -> int | None:
+        """Return what *usage* costs in 1e-9 USD; None when the model has no price."""
+        return None if self.price is None else self.price.cost_nano_usd(usage)

@@ -11,6 +11,7 @@ import hashlib
 import ssl
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from tidegate import __version__
 from tidegate.config.snapshot import KeySnapshot, ProviderSnapshot, Snapshot
@@ -19,11 +20,14 @@ from tidegate.endpoints.table import route_table
 from tidegate.errors import ConfigError
 from tidegate.keys.directory import KeyDirectory
 from tidegate.keys.throttle import GuessThrottle
+from tidegate.ledger import JOURNAL_FOLDER
+from tidegate.ledger.journal import Journal
 from tidegate.limits.limiter import Limiter
-from tidegate.memory import LIMITER_LOCK, Segment
+from tidegate.memory import LIMITER_LOCK, Segment, SlotWord
 from tidegate.metrics.page import MetricsPage
 from tidegate.metrics.registry import Registry
 from tidegate.pipeline.access_log import AccessLog
+from tidegate.pipeline.estimate import TokenEstimator
 from tidegate.pipeline.gateway import Gateway, State
 from tidegate.pipeline.handle import Pipeline
 from tidegate.pipeline.meters import Meters
@@ -36,8 +40,6 @@ from tidegate.upstream.pool import UpstreamPool
 
 #: Metric label of models that clients name as `provider/model` without configuration.
 OPEN_LABEL = "*"
-_OPEN_RETRIES = 2
-_OPEN_TOTAL_S = 600.0
 
 
 class DataPlane:
@@ -67,6 +69,7 @@ class DataPlane:
         self._meters = Meters(registry)
         self._pools: dict[tuple[object, ...], UpstreamPool | DemoUpstream] = {}
         self._page = MetricsPage(segment, registry)
+        self._estimators: dict[tuple[str, str], TokenEstimator] = {}
         self._keys_loaded = False
         self.draining = False
         limiter_key = hashlib.blake2b(snapshot.pepper, digest_size=32, person=b"tidegate-limits")
@@ -81,6 +84,11 @@ class DataPlane:
             throttle=GuessThrottle(),
             meters=self._meters,
             access_log=AccessLog(loop, access_log_fd),
+            journal=Journal(
+                Path(snapshot.data_dir) / JOURNAL_FOLDER,
+                slot,
+                segment.get(slot, SlotWord.INCARNATION),
+            ),
             render_page=self._page.render,
             is_ready=self.is_ready,
         )
@@ -117,6 +125,7 @@ class DataPlane:
         for pool in self._pools.values():
             pool.close()
         self._gateway.access_log.flush()
+        self._gateway.journal.close()
 
     def _build(self, snapshot: Snapshot) -> State:
         providers = {provider.name: provider for provider in snapshot.providers}
@@ -144,10 +153,10 @@ class DataPlane:
             link_fallbacks(routes, {model.name: model.fallbacks for model in snapshot.models})
         except ValueError as error:
             raise ConfigError([("models", str(error))]) from None
-        return State(snapshot, routes, partial(self._open_route, providers))
+        return State(snapshot, routes, partial(self._open_route, snapshot, providers))
 
     def _open_route(
-        self, providers: dict[str, ProviderSnapshot], name: str
+        self, snapshot: Snapshot, providers: dict[str, ProviderSnapshot], name: str
     ) -> ModelRoute | None:
         """Make a route for `provider/model`, where that provider takes any model name."""
         prefix, slash, model = name.partition("/")
@@ -156,7 +165,10 @@ class DataPlane:
             return None
         target = self._target(provider, model, OPEN_LABEL, 1)
         return ModelRoute(
-            f"{prefix}/{OPEN_LABEL}", [target], retries=_OPEN_RETRIES, total_s=_OPEN_TOTAL_S
+            f"{prefix}/{OPEN_LABEL}",
+            [target],
+            retries=snapshot.open_retries,
+            total_s=snapshot.open_total_s,
         )
 
     def _target(self, provider: ProviderSnapshot, model: str, label: str, weight: int) -> Target:
@@ -177,6 +189,7 @@ class DataPlane:
             stream_usage=provider.stream_usage,
         )
         target.meters = self._meters.target(provider.name, label)
+        target.estimator = self._estimators.setdefault((provider.name, label), TokenEstimator())
         return target
 
     def _pool(self, provider: ProviderSnapshot) -> UpstreamPool | DemoUpstream:
@@ -236,7 +249,7 @@ def _pool_key(provider: ProviderSnapshot) -> tuple[object, ...]:
         provider.max_connections,
         provider.verify_tls,
         provider.proxy,
-    )
+    )  # what is left out is in the targets, which a reload builds anew
 
 
 def _origin_lines(provider: ProviderSnapshot, origin: Origin) -> bytes:
@@ -264,6 +277,3 @@ def _ssl_context(provider: ProviderSnapshot) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
-
-
-

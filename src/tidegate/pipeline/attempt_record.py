@@ -1,0 +1,142 @@
+"""The ledger's view of one attempt: opened before a byte leaves, settled once at its end."""
+
+from __future__ import annotations
+
+from time import time_ns
+from typing import TYPE_CHECKING
+
+from tidegate.dialects.usage import Usage
+from tidegate.ledger.records import Outcome, UsageSource
+
+if TYPE_CHECKING:
+    from tidegate.ledger.journal import Journal
+    from tidegate.pipeline.call import Call
+    from tidegate.routing.target import Target
+
+_NOTHING = Usage()
+
+#: Outcome of the metrics page → outcome of the row.
+_ROW_OUTCOMES: dict[str, Outcome] = {
+    "ok": "ok",
+    "http_4xx": "client_error",
+    "http_429": "rate_limited",
+    "http_5xx": "upstream_error",
+    "error_event": "upstream_error",
+    "protocol": "upstream_error",
+    "timeout": "timeout",
+    "connect": "connect_error",
+    "cut": "cut",
+}
+
+
+class AttemptRecord:
+    """One attempt in the journal.
+
+    Attributes:
+        usage: Tokens of the attempt as far as they are known or estimated.
+        source: Where `usage` comes from.
+    """
+
+    __slots__ = ("_attempt_id", "_call", "_journal", "_opened_ms", "_recorded", "_target",
+                 "request_bytes", "source", "usage")  # fmt: skip
+
+    def __init__(self, journal: Journal, call: Call, target: Target, request_bytes: int) -> None:
+        """Open the row. Raises `JournalFull` where no attempt may go without one."""
+        self._journal = journal
+        self._call = call
+        self._target = target
+        self.request_bytes = request_bytes
+        self.usage: Usage | None = None
+        self.source: UsageSource = "none"
+        self._attempt_id = f"{call.request_id}:{call.attempts}"
+        self._opened_ms = time_ns() // 1_000_000
+        principal = call.principal
+        self._recorded = journal.open(
+            self._attempt_id,
+            call.attempts,
+            self._opened_ms,
+            "" if principal is None else principal.key_id,
+            call.endpoint.name,
+            call.model or "",
+            target.provider,
+            target.model,
+            call.stream,
+            0,
+            None,
+            "" if target.price is None else target.price_version,
+        )
+
+    def progress(self) -> None:
+        """Note what a long stream has used so far, for the case that this process dies."""
+        if not self._recorded:
+            return
+        call = self._call
+        usage = self._target.estimator.estimate(
+            self.request_bytes, call.delivered_bytes, stream=call.stream
+        )
+        self._journal.progress(
+            self._attempt_id,
+            time_ns() // 1_000_000,
+            usage.input_tokens,
+            usage.output_tokens,
+            self._target.cost_nano_usd(usage),
+            None if call.ttft_s is None else round(call.ttft_s * 1000),
+            call.delivered_bytes,
+        )
+
+    def close(self, outcome: str, status: int, told: Usage | None) -> None:
+        """Settle the row, count tokens, money and where the numbers come from.
+
+        Args:
+            outcome: As on the metrics page; `cancelled` when the client left or we stop.
+            status: HTTP status of the upstream; 0 when it sent none.
+            told: What the provider told of the usage.
+        """
+        call, target = self._call, self._target
+        delivered = call.delivered_bytes
+        usage, source = told, "provider"
+        if told is None:
+            usage, source = self._estimated(outcome, delivered)
+        elif outcome == "ok":
+            target.estimator.learn(told, self.request_bytes, delivered, stream=call.stream)
+        self.usage, self.source = usage, source  # type: ignore[assignment]
+        call.usage = usage or call.usage
+        counted = usage or _NOTHING
+        cost_nano_usd = target.cost_nano_usd(counted) if usage is not None else 0
+        target.meters.count_usage(usage, source, cost_nano_usd)
+        if not self._recorded:
+            return
+        now_ms = time_ns() // 1_000_000
+        row_outcome = _ROW_OUTCOMES.get(outcome)
+        if row_outcome is None:
+            row_outcome = "client_gone" if call.exchange.disconnected else "cancelled"
+        self._journal.settle(
+            self._attempt_id,
+            now_ms,
+            row_outcome,
+            status,
+            counted.input_tokens,
+            counted.cached_input_tokens,
+            counted.cache_write_tokens,
+            counted.output_tokens,
+            counted.reasoning_tokens,
+            source,  # type: ignore[arg-type]
+            cost_nano_usd,
+            None if call.ttft_s is None else int(call.ttft_s * 1000),
+            now_ms - self._opened_ms,
+            delivered,
+        )
+
+    def _estimated(self, outcome: str, delivered: int) -> tuple[Usage | None, str]:
+        """Return what an attempt has likely used whose provider told nothing."""
+        if outcome == "ok":
+            source = "estimated"
+        elif delivered:
+            source = "partial"
+        else:
+            return None, "none"
+        estimator = self._target.estimator
+        return (
+            estimator.estimate(self.request_bytes, delivered, stream=self._call.stream),
+            source,
+        )
