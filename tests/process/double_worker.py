@@ -46,6 +46,13 @@ class DoublePlane:
         text = f"pid={os.getpid()} generation={self.snapshot.generation} keys={names}"
         exchange.answer(200, b"content-type: text/plain\r\n", text.encode())
 
+    def note_refusal(self, rule: str, status: int) -> None:
+        """Nobody counts here."""
+
+    def note_error(self, error: BaseException) -> None:
+        """Say it on standard error."""
+        sys.stderr.write(f"{error!r}\n")
+
     async def stream(self, exchange: Exchange) -> None:
         exchange.start(200, b"content-type: text/event-stream\r\n")
         try:
@@ -71,6 +78,12 @@ class DoublePlane:
 
     def set_keys(self, keys: tuple[KeySnapshot, ...], generation: int) -> None:
         self.keys = keys
+
+    def note_refusal(self, rule: str, status: int) -> None:
+        pass
+
+    def note_error(self, error: BaseException) -> None:
+        raise error
 
     def close(self) -> None:
         pass
