@@ -176,6 +176,7 @@ async def attempt(
     sent_at = clock()
     answer: UpstreamAnswer | None = None
     outcome = "cancelled"
+    failure: Failure | None = None
     told: Usage | None = None
     try:
         answer = await target.client.send(
@@ -194,7 +195,7 @@ async def attempt(
                 told = relay.usage
         else:
             whole = await answer.read(MAX_ANSWER_BYTES)
-            outcome, failure = "ok", None
+            outcome = "ok"
             call.upstream_s += clock() - sent_at
             call.delivered_bytes = len(whole)
             told = call.usage = usage_of_answer(whole)

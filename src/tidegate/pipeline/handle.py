@@ -84,12 +84,16 @@ def identify(gateway: Gateway, call: Call) -> Principal:
     plan = call.plan
     directory = gateway.directory
     principal = plan.principal
-    if plan.keys_changes != directory.changes or (principal.expires_at_ms is not None):
+    if (
+        principal is None
+        or plan.keys_changes != directory.changes
+        or principal.expires_at_ms is not None
+    ):
         principal = directory.authenticate(call.exchange.headers, time_ns() // 1_000_000)
         plan.principal = principal
         plan.keys_changes = directory.changes
     call.principal = principal
-    return principal  # type: ignore[no-any-return]
+    return principal
 
 
 async def authenticate(gateway: Gateway, call: Call) -> Principal:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections.abc import Callable
 
 from typing_extensions import override
 
@@ -74,6 +75,8 @@ class BalancedServer(Server):
         *,
         loop: asyncio.AbstractEventLoop,
         ssl_context: ssl.SSLContext | None,
+        on_refusal: Callable[[str, int], None] | None = None,
+        on_error: Callable[[BaseException], None] | None = None,
     ) -> None:
         self._balance = balance
         super().__init__(
@@ -84,6 +87,8 @@ class BalancedServer(Server):
             loop=loop,
             ssl_context=ssl_context,
             should_yield=self._step_aside,
+            on_refusal=on_refusal,
+            on_error=on_error,
         )
 
     def _step_aside(self) -> bool:

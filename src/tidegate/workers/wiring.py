@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import ssl
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from tidegate import __version__
 from tidegate.config.snapshot import KeySnapshot, ProviderSnapshot, Snapshot
-from tidegate.edge.exchange import Exchange
+from tidegate.control.eventlog import EventLog
+from tidegate.edge.exchange import Handler
 from tidegate.endpoints.table import route_table
 from tidegate.errors import ConfigError
 from tidegate.keys.directory import KeyDirectory
@@ -37,6 +38,9 @@ from tidegate.routing.target import Target
 from tidegate.sweep import Sweep
 from tidegate.upstream.origin import Origin
 from tidegate.upstream.pool import UpstreamPool
+from tidegate.workers import log_handler
+
+log = logging.getLogger("tidegate.worker")
 
 #: Metric label of models that clients name as `provider/model` without configuration.
 OPEN_LABEL = "*"
@@ -63,6 +67,7 @@ class DataPlane:
         registry: Registry,
         access_log_fd: int | None,
     ) -> None:
+        log_handler.install(EventLog(f"worker-{slot}", level=snapshot.log_level))
         self._loop = loop
         self._sweep = sweep
         self._registry = registry
@@ -93,12 +98,21 @@ class DataPlane:
             is_ready=self.is_ready,
         )
         self.set_keys(keys, 0)
-        self.handler: Callable[[Exchange], object] = Pipeline(self._gateway, route_table())
+        self.handler: Handler = Pipeline(self._gateway, route_table())
 
     @property
     def generation(self) -> int:
         """Configuration generation in force."""
         return self._gateway.state.snapshot.generation
+
+    def note_refusal(self, rule: str, status: int) -> None:
+        """Count a request that the edge refused before it had an endpoint."""
+        self._meters.edge_refusals.labels(rule).inc()
+        self._meters.requests.labels("edge", str(status)).inc()
+
+    def note_error(self, error: BaseException) -> None:
+        """Log what a handler should not have raised."""
+        log.error("a request handler failed", exc_info=error)
 
     def is_ready(self) -> bool:
         """Whether new traffic is welcome: keys loaded, something to route to, not draining."""

@@ -73,6 +73,12 @@ class Plane(Protocol):
     def set_keys(self, keys: tuple[KeySnapshot, ...], generation: int) -> None:
         """Replace the table of keys."""
 
+    def note_refusal(self, rule: str, status: int) -> None:
+        """Count a request that the edge refused."""
+
+    def note_error(self, error: BaseException) -> None:
+        """Log what a handler should not have raised."""
+
     def close(self) -> None:
         """Close what is open, write what is not written."""
 
@@ -206,6 +212,8 @@ class Worker:
             self.sweep,
             loop=self.loop,
             ssl_context=_server_context(caps),
+            on_refusal=plane.note_refusal,
+            on_error=plane.note_error,
         )
 
     def _server_caps(self, caps: EdgeSnapshot) -> None:
