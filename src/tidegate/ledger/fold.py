@@ -21,9 +21,9 @@ from tidegate.ledger.records import Open
 from tidegate.ledger.reserve import release_reserve
 from tidegate.ledger.store import (
     HOUR_MS,
+    WRITER_AT,
     FoldState,
     LedgerStore,
-    OpenAttempt,
     Position,
     RowsDiffer,
     StoreDown,
@@ -272,7 +272,7 @@ class Folder:
                 ids = [record.attempt_id for record in records if type(record) is Open]
                 for attempt_id, row in self._store.find(ids).items():
                     if row.outcome is None:
-                        state.open.setdefault(attempt_id, OpenAttempt(row))
+                        state.open.setdefault(attempt_id, list(row))
                     else:
                         merge.skip(attempt_id)
             merge.add(writer.name, records)
@@ -286,7 +286,7 @@ class Folder:
         # writer without a file that may grow is dead, not just going over to its next one.
         self._discover()
         dead = {writer.name for writer in self._writers.values() if writer.ended}
-        dead |= {attempt.row.writer for attempt in state.open.values()} - self._writers.keys()
+        dead |= {row[WRITER_AT] for row in state.open.values()} - self._writers.keys()
         self._writers_left = False
         now_ms = self._wall_ms()
         return sum(merge.interrupt(writer, now_ms) for writer in sorted(dead))

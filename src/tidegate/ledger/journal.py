@@ -392,7 +392,7 @@ class Journal:
                 building, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600
             )
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.write(descriptor, encode_header(header)) != HEADER_BYTES:
+            if _write(descriptor, encode_header(header)) != HEADER_BYTES:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             building.rename(path)
         except OSError:

@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from msgspec.structs import astuple
 
 from tidegate.ledger.records import Open, Progress, Record, Settle
 from tidegate.ledger.store import (
-    HOUR_MS,
     SETTLE_AT,
+    WRITER_AT,
     AttemptRow,
     FoldBatch,
-    OpenAttempt,
     ProgressValues,
-    RollupKey,
-    SettleValues,
+    Row,
     Sums,
+    rollup_of,
 )
 
 _UNSETTLED: Final = (None, None, 0, 0, 0, 0, 0, 0, "none", None, None, 0, 0)
 _ZERO: Final = [0] * len(Sums._fields)
 
-# Columns, by number, as lists are what rows of a batch are while they are built.
-_ORDINAL, _OPENED, _KEY, _MODEL, _TARGET = 1, 2, 3, 5, 7
-_INPUT, _OUTPUT, _SOURCE, _COST, _TTFT, _DURATION, _DELIVERED = 17, 20, 22, 23, 24, 25, 26
+_OPENED: Final = AttemptRow._fields.index("opened_at_ms")
+_TARGET: Final = AttemptRow._fields.index("target_model")
+_PROGRESS: Final = tuple(
+    AttemptRow._fields.index(name)
+    for name in (
+        "input_tokens",
+        "output_tokens",
+        "usage_source",
+        "cost_nano_usd",
+        "ttft_ms",
+        "duration_ms",
+        "delivered_bytes",
+    )
+)
 
 
 class Merge:
@@ -54,13 +64,13 @@ class Merge:
         "repeated",
     )
 
-    def __init__(self, instance: str, open_rows: dict[str, OpenAttempt]) -> None:
+    def __init__(self, instance: str, open_rows: dict[str, Row]) -> None:
         self.batch = FoldBatch()
         self.orphans = 0
         self.repeated = 0
         self._instance = instance
         self._open = open_rows
-        self._fresh: dict[str, list[Any]] = {}
+        self._fresh: dict[str, Row] = {}
         self._progress: dict[str, ProgressValues] = {}
         self._settled: set[str] = set()
         self._done: set[str] = set()
@@ -84,15 +94,15 @@ class Merge:
         left = [
             AttemptRow(*row)
             for row in self._fresh.values()
-            if row[SETTLE_AT] is None and row[SETTLE_AT - 1] == writer
+            if row[SETTLE_AT] is None and row[WRITER_AT] == writer
         ]
-        for attempt_id, attempt in self._open.items():
-            if attempt.row.writer == writer and attempt_id not in self._settled:
-                progress = self._progress.get(attempt_id)
-                row = attempt.row
-                left.append(row if progress is None else _with_progress(row, progress))
-        for row in left:
-            self._settle(_interrupted(row, now_ms))
+        for attempt_id, row in self._open.items():
+            if row[WRITER_AT] == writer and attempt_id not in self._settled:
+                latest = row.copy()
+                _set_progress(latest, self._progress.get(attempt_id))
+                left.append(AttemptRow(*latest))
+        for end in left:
+            self._settle(_interrupted(end, now_ms))
         return len(left)
 
     def finish(self) -> FoldBatch:
@@ -108,87 +118,72 @@ class Merge:
             del open_rows[attempt_id]
         for attempt_id, row in self._fresh.items():
             if row[SETTLE_AT] is None:
-                open_rows[attempt_id] = OpenAttempt(AttemptRow(*row))
+                open_rows[attempt_id] = row
         for attempt_id, progress in self._progress.items():
-            attempt = open_rows[attempt_id]
-            attempt.row = _with_progress(attempt.row, progress)
+            _set_progress(open_rows[attempt_id], progress)
 
     def _add_open(self, writer: str, record: Open) -> None:
         attempt_id = record.attempt_id
         if attempt_id in self._fresh or attempt_id in self._open or attempt_id in self._done:
             self.repeated += 1
             return
-        row: list[Any] = [*astuple(record), self._instance, writer, *_UNSETTLED]
+        row: Row = [*astuple(record), self._instance, writer, *_UNSETTLED]
         if "\x00" in record.target_model:  # the one text a client may have chosen
             row[_TARGET] = record.target_model.replace("\x00", "\ufffd")
         self._fresh[attempt_id] = row
-        sums = self._sums(_rollup_of(row))
+        sums = self._sums(row)
         sums[1] += 1
         if record.ordinal == 1:
             sums[0] += 1
 
     def _settle(self, record: Settle) -> None:
-        attempt_id = record.attempt_id
         values = astuple(record)
+        attempt_id = values[0]
         row = self._fresh.get(attempt_id)
         if row is not None and row[SETTLE_AT] is None:
             row[SETTLE_AT:] = values[1:]
-            key = _rollup_of(row)
-        elif row is None and attempt_id in self._open and attempt_id not in self._settled:
-            settle: SettleValues = (*values[1:], attempt_id)
-            self.batch.settles.append(settle)
-            self._settled.add(attempt_id)
-            self._progress.pop(attempt_id, None)
-            key = self._open[attempt_id].rollup
         else:
-            self.orphans += 1
-            return
-        sums = self._sums(key)
+            row = self._open.get(attempt_id) if row is None else None
+            if row is None or attempt_id in self._settled:
+                self.orphans += 1
+                return
+            self.batch.settles.append((*values[1:], attempt_id))
+            self._settled.add(attempt_id)
+            if self._progress:
+                self._progress.pop(attempt_id, None)
+        sums = self._sums(row)
+        outcome, cost = record.outcome, record.cost_nano_usd
         sums[2] += 1
-        if record.outcome == "ok":
+        if outcome == "ok":
             sums[3] += 1
-        elif record.outcome == "interrupted":
+        elif outcome == "interrupted":
             sums[4] += 1
         sums[6] += record.input_tokens
         sums[7] += record.cached_input_tokens
         sums[8] += record.cache_write_tokens
         sums[9] += record.output_tokens
         sums[10] += record.reasoning_tokens
-        if record.cost_nano_usd is None:
+        if cost is None:
             sums[5] += 1
         else:
-            sums[11] += record.cost_nano_usd
+            sums[11] += cost
 
     def _note_progress(self, record: Progress) -> None:
         attempt_id = record.attempt_id
         row = self._fresh.get(attempt_id)
         if row is not None and row[SETTLE_AT] is None:
-            values = _progress_values(record, row[_OPENED])
-            (
-                row[_INPUT],
-                row[_OUTPUT],
-                row[_SOURCE],
-                row[_COST],
-                row[_TTFT],
-                row[_DURATION],
-                row[_DELIVERED],
-            ) = values[:-1]
+            _set_progress(row, _progress_values(record, row[_OPENED]))
         elif row is None and attempt_id in self._open and attempt_id not in self._settled:
-            opened_at_ms = self._open[attempt_id].row.opened_at_ms
-            self._progress[attempt_id] = _progress_values(record, opened_at_ms)
+            self._progress[attempt_id] = _progress_values(record, self._open[attempt_id][_OPENED])
         else:
             self.orphans += 1
 
-    def _sums(self, key: RollupKey) -> list[int]:
+    def _sums(self, row: Row) -> list[int]:
+        key = rollup_of(row)
         sums = self.batch.rollups.get(key)
         if sums is None:
             sums = self.batch.rollups[key] = _ZERO.copy()
         return sums
-
-
-def _rollup_of(row: list[Any]) -> RollupKey:
-    opened_at_ms = row[_OPENED]
-    return (opened_at_ms - opened_at_ms % HOUR_MS, row[_KEY], row[_MODEL])
 
 
 def _progress_values(record: Progress, opened_at_ms: int) -> ProgressValues:
@@ -204,17 +199,10 @@ def _progress_values(record: Progress, opened_at_ms: int) -> ProgressValues:
     )
 
 
-def _with_progress(row: AttemptRow, progress: ProgressValues) -> AttemptRow:
-    tokens_in, tokens_out, source, cost, ttft_ms, duration_ms, delivered, _ = progress
-    return row._replace(
-        input_tokens=tokens_in,
-        output_tokens=tokens_out,
-        usage_source=source,
-        cost_nano_usd=cost,
-        ttft_ms=ttft_ms,
-        duration_ms=duration_ms,
-        delivered_bytes=delivered,
-    )
+def _set_progress(row: Row, progress: ProgressValues | None) -> None:
+    if progress is not None:
+        for column, value in zip(_PROGRESS, progress, strict=False):  # the id comes last
+            row[column] = value
 
 
 def _interrupted(row: AttemptRow, now_ms: int) -> Settle:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 HOUR_MS: Final = 3_600_000
 
@@ -61,8 +61,16 @@ class AttemptRow(NamedTuple):
     delivered_bytes: int
 
 
+Row = list[Any]
+"""The values of an `AttemptRow` while they may still change."""
+
 SETTLE_AT: Final = AttemptRow._fields.index("settled_at_ms")
-"""Columns from here on are those of `records.Settle` behind its attempt id."""
+WRITER_AT: Final = SETTLE_AT - 1
+"""Columns from `SETTLE_AT` on are those of `records.Settle` behind its attempt id."""
+
+_OPENED_AT: Final = AttemptRow._fields.index("opened_at_ms")
+_KEY_AT: Final = AttemptRow._fields.index("key_id")
+_MODEL_AT: Final = AttemptRow._fields.index("model")
 
 SettleValues = tuple[
     int, str, int, int, int, int, int, int, str, int | None, int | None, int, int, str
@@ -103,20 +111,10 @@ class Sums(NamedTuple):
     cost_nano_usd: int
 
 
-class OpenAttempt:
-    """What the fold must know of a row that is still open.
-
-    Attributes:
-        row: The row as it stands in the database.
-        rollup: Whose sums its settlement changes.
-    """
-
-    __slots__ = ("rollup", "row")
-
-    def __init__(self, row: AttemptRow) -> None:
-        self.row = row
-        opened_at_ms = row.opened_at_ms
-        self.rollup: RollupKey = (opened_at_ms - opened_at_ms % HOUR_MS, row.key_id, row.model)
+def rollup_of(row: Row) -> RollupKey:
+    """Return whose sums *row* is part of."""
+    opened_at_ms = row[_OPENED_AT]
+    return (opened_at_ms - opened_at_ms % HOUR_MS, row[_KEY_AT], row[_MODEL_AT])
 
 
 class Position(NamedTuple):
@@ -132,11 +130,11 @@ class FoldState:
 
     Attributes:
         positions: File name → position.
-        open: Attempt id → open row.
+        open: Attempt id → the row as it stands in the database, an `AttemptRow` as a list.
     """
 
     positions: dict[str, Position]
-    open: dict[str, OpenAttempt]
+    open: dict[str, Row]
 
 
 @dataclass(slots=True)
@@ -152,7 +150,7 @@ class FoldBatch:
         forgotten: Names of files that no longer exist.
     """
 
-    inserts: list[Sequence[object]] = field(default_factory=list)
+    inserts: list[Row] = field(default_factory=list)
     settles: list[SettleValues] = field(default_factory=list)
     progress: list[ProgressValues] = field(default_factory=list)
     rollups: dict[RollupKey, list[int]] = field(default_factory=dict)

@@ -19,7 +19,6 @@ from tidegate.ledger.store import (
     AttemptRow,
     FoldBatch,
     FoldState,
-    OpenAttempt,
     Position,
     RowsDiffer,
     StoreDown,
@@ -91,7 +90,7 @@ class SqliteLedger:
                 "WHERE instance = ? AND outcome IS NULL",
                 (instance,),
             )
-            return FoldState(positions, {row[0]: OpenAttempt(AttemptRow(*row)) for row in rows})
+            return FoldState(positions, {row[0]: list(row) for row in rows})
 
     def find(self, attempt_ids: Sequence[str]) -> dict[str, AttemptRow]:
         """See `LedgerStore.find`."""
