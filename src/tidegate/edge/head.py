@@ -122,9 +122,10 @@ def check_partial(data: bytes, start: int, scanned: int, caps: EdgeSnapshot) -> 
         scanned: Offset up to which line ends have already been looked at.
         caps: Configured caps.
     """
+    _check_first_byte(data[start])
     line_end = data.find(b"\n", scanned)
     while line_end >= 0:
-        if line_end == start or data[line_end - 1] != 0x0D:
+        if data[line_end - 1] != 0x0D:
             raise refusal("bare_lf")
         line_end = data.find(b"\n", line_end + 1)
     first_end = data.find(b"\r\n", start)
@@ -290,10 +291,7 @@ def _check_partial_line(line: bytes, caps: EdgeSnapshot) -> None:
 
     *line* has no CRLF yet, or is whole; it is cut a little behind the target's cap.
     """
-    if not line:
-        raise refusal("request_line")
-    if not 0x41 <= line[0] <= 0x5A:
-        raise refusal("tls_on_plain_port" if line[0] == 0x16 else "not_http")
+    _check_first_byte(line[0] if line else 0x0D)
     space = line.find(b" ", 0, _METHOD_MAX_BYTES + 1)
     method = line[: space if space >= 0 else _METHOD_MAX_BYTES + 1]
     if not _METHOD.fullmatch(method.removesuffix(b"\r") if space < 0 else method):
@@ -303,4 +301,10 @@ def _check_partial_line(line: bytes, caps: EdgeSnapshot) -> None:
             raise refusal("target_too_long")
         target = line[space + 1 :].removesuffix(b"\r")
         if target and not _TARGET.fullmatch(target):
-            raise refusal("target_bytes")
+            raise refusal("bare_cr" if b"\r" in target else "target_bytes")
+
+
+def _check_first_byte(byte: int) -> None:
+    """Refuse what does not begin like a method: a letter from A to Z."""
+    if not 0x41 <= byte <= 0x5A:
+        raise refusal("tls_on_plain_port" if byte == 0x16 else "not_http")
