@@ -14,19 +14,9 @@ def increment_ns(cost: int, amount: int, window_ns: int) -> int:
     return -(-cost * window_ns // amount)
 
 
-def wait_ns(tat_ns: int, now_ns: int, cost_ns: int, capacity_ns: int) -> int:
-    """Return how long a request of *cost_ns* has to wait; 0 or less when it passes now.
+def remaining(ahead_ns: int, unit_ns: int, capacity_ns: int) -> int:
+    """Return how many units of *unit_ns* would pass at once now.
 
-    Args:
-        tat_ns: State of the subject; anything up to *now_ns* is a full bucket.
-        now_ns: The clock.
-        cost_ns: `increment_ns` of the request.
-        capacity_ns: `increment_ns` of the burst.
+    *ahead_ns* is also how long it takes until all of them would.
     """
-    return (tat_ns if tat_ns > now_ns else now_ns) + cost_ns - capacity_ns - now_ns
-
-
-def remaining(tat_ns: int, now_ns: int, unit_ns: int, capacity_ns: int) -> int:
-    """Return how many units of *unit_ns* would pass at once now."""
-    left_ns = capacity_ns - (tat_ns - now_ns if tat_ns > now_ns else 0)
-    return left_ns // unit_ns if left_ns > 0 else 0
+    return (capacity_ns - ahead_ns) // unit_ns if ahead_ns < capacity_ns else 0

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import msgspec
+
+from tidegate.clock import boottime_ns as boottime_ns
 from tidegate.limits.concurrency import ConcurrencyTable, Hold
+from tidegate.limits.gcra import remaining
 from tidegate.limits.rules import Rule
 from tidegate.limits.table import LimitTable
 
@@ -29,7 +32,7 @@ class Check:
     Attributes:
         rule: The limit.
         digest: The table's name for the subject under this limit.
-        place: Where its entry was last seen; verified at each use.
+        place: Where its entry was last seen, -1 for nowhere; verified at each use.
     """
 
     __slots__ = ("digest", "place", "rule")
@@ -55,8 +58,8 @@ class Lock(Protocol):
         """Give it back."""
 
 
-class Decision:
-    """The limiter's answer to one request.
+class Decision(msgspec.Struct):
+    """The limiter's answer to one request; a struct, for making one costs 0.1 µs, not 0.4.
 
     Attributes:
         allowed: Whether it passes. A refused request has consumed nothing.
@@ -68,33 +71,13 @@ class Decision:
         holds: What `concurrency` limits hold for it until `release`.
     """
 
-    __slots__ = (
-        "allowed",
-        "holds",
-        "near",
-        "refused_by",
-        "retry_after_ns",
-        "shadow_refused",
-        "states",
-    )
-
-    def __init__(
-        self,
-        allowed: bool,
-        retry_after_ns: int,
-        refused_by: Rule | None,
-        states: list[LimitState],
-        shadow_refused: Sequence[Rule] = (),
-        near: Sequence[Rule] = (),
-        holds: Sequence[Hold] = (),
-    ) -> None:
-        self.allowed = allowed
-        self.retry_after_ns = retry_after_ns
-        self.refused_by = refused_by
-        self.states = states
-        self.shadow_refused = shadow_refused
-        self.near = near
-        self.holds = holds
+    allowed: bool
+    retry_after_ns: int
+    refused_by: Rule | None
+    states: list[LimitState]
+    shadow_refused: tuple[Rule, ...] = ()
+    near: tuple[Rule, ...] = ()
+    holds: tuple[Hold, ...] = ()
 
     def release(self) -> None:
         """Give back what `concurrency` limits hold for this request. Safe to call twice."""
@@ -124,7 +107,8 @@ class Limiter:
     ) -> None:
         self.table = LimitTable(words)
         self._words = words
-        self._lock = lock
+        self._try_acquire = lock.try_acquire
+        self._release = lock.release
         self._key = digest_key
         self._clock_ns = clock_ns or boottime_ns
         self._concurrency = concurrency
@@ -132,6 +116,8 @@ class Limiter:
 
     def check(self, rule: Rule, subject: bytes) -> Check:
         """Return the check of *rule* for *subject* (a key id, an address, a model name)."""
+        if rule.is_concurrency and self._concurrency is None:
+            raise RuntimeError("concurrency limits need their table")
         check = self._checks.get((rule.salt, subject))
         if check is None:
             raw = hashlib.blake2b(rule.salt + subject, digest_size=8, key=self._key).digest()
@@ -147,104 +133,150 @@ class Limiter:
     def admit(self, checks: Sequence[Check]) -> Decision | None:
         """Decide one request against all *checks*; None when the lock is busy.
 
-        Synchronous; 2.6 µs for one limit, 4 µs for four. On None, await `admit_later`.
+        Synchronous; 2.9 µs for one limit, 3.9 µs for four, half of it for the lock. On None,
+        await `admit_later`.
         """
-        acquire = self._lock.try_acquire
         for _ in range(_TRIES):
-            if acquire():
+            if self._try_acquire():
                 break
         else:
             return None
         try:
             return self._decide(checks, self._clock_ns())
         finally:
-            self._lock.release()
+            self._release()
 
     async def admit_later(self, checks: Sequence[Check]) -> Decision:
         """Decide once the lock is free, letting the loop turn in between."""
         await asyncio.sleep(0)
-        while (decision := self.admit(checks)) is None:
-            await asyncio.sleep(_YIELD_S)  # noqa: ASYNC110 (no event crosses processes)
-        return decision
+        while True:
+            decision = self.admit(checks)
+            if decision is not None:
+                return decision
+            await asyncio.sleep(_YIELD_S)  # an event does not cross processes
 
     def _decide(self, checks: Sequence[Check], now_ns: int) -> Decision:
-        """Check all limits, then take all or none. Runs under the lock: nothing awaits here."""
+        """Check all limits, then take all or none. Runs under the lock: nothing awaits here.
+
+        This is the short way for what nearly all requests are: enforced rates, every subject
+        where it was seen last, and all pass. Anything else goes the whole way.
+        """
+        words = self._words
+        stores: list[int] = []
+        states: list[LimitState] = []
+        near: tuple[Rule, ...] = ()
+        for check in checks:
+            rule = check.rule
+            place = check.place
+            if place < 0 or not rule.is_plain or words[place] != check.digest:
+                return self._decide_any(checks, now_ns)
+            place += 1
+            taken = words[place] - now_ns
+            if taken <= 0:
+                taken = rule.cost_ns
+            elif taken <= rule.slack_ns:
+                taken += rule.cost_ns
+            else:
+                return self._decide_any(checks, now_ns)
+            stores += (place, now_ns + taken)
+            states.append((rule, (rule.capacity_ns - taken) // rule.cost_ns, taken))
+            if taken >= rule.near_ns:
+                near = (*near, rule)
+        pairs = iter(stores)
+        for place in pairs:
+            words[place] = next(pairs)
+        return Decision(True, 0, None, states, (), near)
+
+    def _decide_any(self, checks: Sequence[Check], now_ns: int) -> Decision:
+        """Decide as `_decide`, for limits and subjects of any kind."""
         words = self._words
         longest_ns, refused_by = 0, None
         shadow: tuple[Rule, ...] = ()
-        befores = []
+        used = []  # of a rate, ns that the TAT lies ahead; of a concurrency limit, holds
         for check in checks:
             rule = check.rule
             if rule.is_concurrency:
-                before_ns = 0
-                wait_ns = self._concurrency_wait(check)
+                taken, check.place = self._survey(check)
+                full = taken >= rule.amount or check.place < 0
+                wait = UNTIMED_WAIT_NS if full else 0
             else:
                 place = check.place
                 if place < 0 or words[place] != check.digest:
                     place = check.place = self.table.find(check.digest)
-                before_ns = words[place + 1] if place >= 0 else 0
-                if before_ns < now_ns:
-                    before_ns = now_ns
-                wait_ns = before_ns - now_ns + rule.cost_ns - rule.capacity_ns
-                if place < 0 and wait_ns <= 0 and not rule.opens_when_full:
-                    wait_ns = self._room_wait(check, now_ns)
-            befores.append(before_ns)
-            if wait_ns > 0:
+                taken = words[place + 1] - now_ns if place >= 0 else 0
+                if taken < 0:
+                    taken = 0
+                wait = taken - rule.slack_ns
+                if place < 0 and not rule.opens_when_full:
+                    wait = self._room_wait(check, now_ns)
+            used.append(taken)
+            if wait > 0:
                 if not rule.enforced:
                     shadow = (*shadow, rule)
-                elif wait_ns > longest_ns:
-                    longest_ns, refused_by = wait_ns, rule
+                elif wait > longest_ns:
+                    longest_ns, refused_by = wait, rule
         if refused_by is None:
-            return self._take(checks, befores, shadow, now_ns)
-        states = [
-            (check.rule, _left(check.rule, before_ns - now_ns), before_ns - now_ns)
-            for check, before_ns in zip(checks, befores, strict=True)
-            if check.rule.enforced and not check.rule.is_concurrency
-        ]
-        states += [
-            (check.rule, self._concurrency_left(check), 0)
-            for check in checks
-            if check.rule.is_concurrency and check.rule.enforced
-        ]
-        return Decision(False, longest_ns, refused_by, states, shadow)
+            return self._take(checks, used, shadow, now_ns)
+        return Decision(False, longest_ns, refused_by, _states(checks, used), shadow)
 
     def _take(
-        self,
-        checks: Sequence[Check],
-        befores: list[int],
-        shadow: tuple[Rule, ...],
-        now_ns: int,
+        self, checks: Sequence[Check], used: list[int], shadow: tuple[Rule, ...], now_ns: int
     ) -> Decision:
         """Store what the request costs under every limit that lets it pass."""
         words = self._words
         states: list[LimitState] = []
         near: tuple[Rule, ...] = ()
         holds: tuple[Hold, ...] = ()
-        position = 0
-        for check in checks:
+        for position, check in enumerate(checks):
             rule = check.rule
-            tat_ns = befores[position]
-            position += 1
-            if rule.is_concurrency:
-                if not shadow or rule not in shadow:
-                    holds = (*holds, self._hold(check))
-                if rule.enforced:
-                    states.append((rule, self._concurrency_left(check), 0))
-                continue
+            taken = used[position]
             if not shadow or rule not in shadow:
-                tat_ns += rule.cost_ns
-                place = check.place
-                if place >= 0:
-                    words[place + 1] = tat_ns
+                if rule.is_concurrency:
+                    hold = self._hold(check)
+                    if hold is None:
+                        return self._undo(checks, used, position, holds, now_ns)
+                    holds = (*holds, hold)
+                    taken += 1
+                    is_near = taken * 5 >= rule.amount * 4
                 else:
-                    check.place = self.table.add(check.digest, tat_ns, now_ns)
-                if tat_ns - now_ns > rule.near_ns:
+                    taken += rule.cost_ns
+                    place = check.place
+                    if place >= 0:
+                        words[place + 1] = now_ns + taken
+                    else:
+                        check.place = self.table.add(check.digest, now_ns + taken, now_ns)
+                        if check.place < 0 and not rule.opens_when_full:
+                            return self._undo(checks, used, position, holds, now_ns)
+                    is_near = taken >= rule.near_ns
+                if is_near:
                     near = (*near, rule)
             if rule.enforced:
-                ahead_ns = tat_ns - now_ns
-                left_ns = rule.capacity_ns - ahead_ns
-                states.append((rule, left_ns // rule.cost_ns if left_ns > 0 else 0, ahead_ns))
+                if rule.is_concurrency:
+                    states.append((rule, rule.amount - taken, 0))
+                else:
+                    left_ns = rule.capacity_ns - taken
+                    states.append((rule, left_ns // rule.cost_ns if left_ns > 0 else 0, taken))
         return Decision(True, 0, None, states, shadow, near, holds)
+
+    def _undo(
+        self,
+        checks: Sequence[Check],
+        used: list[int],
+        position: int,
+        holds: tuple[Hold, ...],
+        now_ns: int,
+    ) -> Decision:
+        """Refuse after all: the check at *position* lost the last room to an earlier one.
+
+        Two new subjects of one request can want the same free entry of a crowded table.
+        """
+        for hold in holds:
+            hold.release()
+        for check, taken in zip(checks[:position], used, strict=False):
+            if not check.rule.is_concurrency and check.place >= 0:
+                self._words[check.place + 1] = now_ns + taken
+        rule = checks[position].rule
+        return Decision(False, UNTIMED_WAIT_NS, rule, _states(checks, used))
 
     def _room_wait(self, check: Check, now_ns: int) -> int:
         """Return the wait of a subject without an entry: none if the table has room for it."""
@@ -253,28 +285,22 @@ class Limiter:
         self.table.refused += 1
         return UNTIMED_WAIT_NS
 
-    def _concurrency_wait(self, check: Check) -> int:
-        table = self._concurrency
-        if table is None:
-            raise RuntimeError("concurrency limits need their table")
-        if table.count(check.digest) >= check.rule.amount:
-            return UNTIMED_WAIT_NS
-        return 0 if table.has_room(check.digest) else UNTIMED_WAIT_NS
+    def _survey(self, check: Check) -> tuple[int, int]:
+        assert self._concurrency is not None  # `check` has made sure
+        return self._concurrency.survey(check.digest)
 
-    def _concurrency_left(self, check: Check) -> int:
+    def _hold(self, check: Check) -> Hold | None:
         assert self._concurrency is not None
-        return max(0, check.rule.amount - self._concurrency.count(check.digest))
-
-    def _hold(self, check: Check) -> Hold:
-        assert self._concurrency is not None
-        return self._concurrency.hold(check.digest)
+        return self._concurrency.hold(check.digest, check.place)
 
 
-def _left(rule: Rule, ahead_ns: int) -> int:
-    left_ns = rule.capacity_ns - ahead_ns
-    return left_ns // rule.cost_ns if left_ns > 0 else 0
-
-
-def boottime_ns() -> int:
-    """Return CLOCK_BOOTTIME in ns (0.06 µs)."""
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+def _states(checks: Sequence[Check], used: list[int]) -> list[LimitState]:
+    """Return what is left of each enforced limit when nothing is taken."""
+    states: list[LimitState] = []
+    for check, taken in zip(checks, used, strict=True):
+        rule = check.rule
+        if rule.enforced and rule.is_concurrency:
+            states.append((rule, max(0, rule.amount - taken), 0))
+        elif rule.enforced:
+            states.append((rule, remaining(taken, rule.cost_ns, rule.capacity_ns), taken))
+    return states

@@ -5,14 +5,18 @@ CLOCK_BOOTTIME. An entry whose TAT has passed is a full bucket, which is the sam
 it is free, and nothing is ever deleted. A subject may stand in either of two buckets of
 eight, and is put into the emptier one (at 70 % live, 0.08 % find no room; at 50 %, none).
 
-Every store is one aligned word. The TAT is stored before the digest, so a kill between the two
-leaves a dead entry, never a wrong one. All of it happens under one lock, held for about 2 µs.
+Every store is one aligned word. A new entry first loses its old digest, then gets its TAT, then
+its own digest: a kill in between leaves an entry that is nobody's until its TAT has passed, never
+one subject's TAT under another's name. All of it happens under one lock, held for about 2 µs.
 """
 
 from __future__ import annotations
 
 BUCKET = 8
 _WORDS = 2
+
+#: Share of entries in use from which an operator should hear of it: at 70 % the first find no room.
+LIVE_ALARM = 0.6
 
 
 class LimitTable:
@@ -52,8 +56,10 @@ class LimitTable:
         if place < 0:
             self.refused += 1
             return -1
-        self._words[place + 1] = tat_ns
-        self._words[place] = digest
+        words = self._words
+        words[place] = 0
+        words[place + 1] = tat_ns
+        words[place] = digest
         return place
 
     def has_room(self, digest: int, now_ns: int) -> bool:
@@ -64,15 +70,6 @@ class LimitTable:
         """Return the share of entries in use (about 20 ms for 2^18: not for the hot path)."""
         tats = self._words[1::_WORDS].tolist()
         return sum(1 for tat in tats if tat > now_ns) / self.entries
-
-    def live(self, now_ns: int) -> list[tuple[int, int]]:
-        """Return `(digest, TAT)` of every subject with less than a full bucket."""
-        flat = self._words.tolist()
-        return [
-            (digest, tat)
-            for digest, tat in zip(flat[::_WORDS], flat[1::_WORDS], strict=True)
-            if tat > now_ns and digest
-        ]
 
     def _buckets(self, digest: int) -> tuple[int, int]:
         mask = self._mask
