@@ -260,6 +260,7 @@ class Connection(asyncio.Protocol):
     def _await_head(self) -> None:
         """Wait for the rest of a head, unless nothing can come any more."""
         self.state = HEAD
+        self._resume_reading()
         self.deadline = self._head_since + self.server.caps.header_timeout_s
         if self._eof_at is not None:
             self._close()
@@ -277,8 +278,7 @@ class Connection(asyncio.Protocol):
         if self._eof_at is not None:
             self._close()
             return
-        if self._is_reading_paused:
-            self._resume_reading()
+        self._resume_reading()
         self.state = HEAD
         self.deadline = now + self.server.caps.keep_alive_s
 
@@ -297,6 +297,7 @@ class Connection(asyncio.Protocol):
             self._buffer, self._offset = b"", 0
             self._body_limit_bytes = None
             self._body_since = now = self.loop.time()
+            self._resume_reading()
             if length == CHUNKED:
                 self._body = ChunkedBody(self.server.caps.max_body_bytes)
             else:
@@ -353,8 +354,7 @@ class Connection(asyncio.Protocol):
 
     def _finish_body(self, body: LengthBody | ChunkedBody, rest: bytes) -> None:
         self._body = None
-        if self._is_reading_paused:
-            self._resume_reading()
+        self._resume_reading()
         self._set_answering(rest, 0)
         if self._exchange is not None:
             self._exchange.body_arrived(bytes(body.data))
@@ -387,7 +387,7 @@ class Connection(asyncio.Protocol):
         if body.received > max_bytes:
             self._fail_body(body_too_large(max_bytes))
             return
-        if self._is_reading_paused:
+        if self._is_reading_paused and not body.unfinished_turn:
             # Time in which we did not want to read is not the client's.
             self._body_since += now - self._paused_at
             self._resume_reading()
@@ -470,8 +470,7 @@ class Connection(asyncio.Protocol):
         self._buffer, self._offset = b"", 0
         self._body = None
         self.transport.write_eof()
-        if self._is_reading_paused:
-            self._resume_reading()
+        self._resume_reading()
         self.deadline = self.loop.time() + LINGER_S
 
     def _close(self) -> None:
@@ -594,9 +593,10 @@ class Connection(asyncio.Protocol):
             self.transport.pause_reading()
 
     def _resume_reading(self) -> None:
-        self._is_reading_paused = False
-        if self._eof_at is None and not self.transport.is_closing():
-            self.transport.resume_reading()
+        if self._is_reading_paused:
+            self._is_reading_paused = False
+            if self._eof_at is None and not self.transport.is_closing():
+                self.transport.resume_reading()
 
 
 def _body_error(rule: Rule) -> GatewayError:
