@@ -46,8 +46,9 @@ def put(segment: Segment, ahead: dict[int, int], now_ns: int) -> None:
 
 
 def look(segment: Segment, now_ns: int) -> dict[int, int]:
-    live = LimitTable(segment.limiter).live(now_ns)
-    return {digest: tat_ns - now_ns for digest, tat_ns in live}
+    flat = segment.limiter.tolist()
+    entries = zip(flat[::2], flat[1::2], strict=True)
+    return {digest: tat_ns - now_ns for digest, tat_ns in entries if tat_ns > now_ns}
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
