@@ -394,6 +394,36 @@ def test_chunks_come_out_as_they_went_in(pieces, step):
     assert body.rest == stream[:position][len(stream) - 4 :]
 
 
+@given(
+    st.lists(st.binary(min_size=1, max_size=90) | st.just(b"a\r\nb"), min_size=8, max_size=30),
+    st.integers(0, 4000),
+    st.sampled_from([b"", b"0", b"\r\n", b"1\r\n", b"0\r\n\r\n", b";x", b"\n"]),
+    st.integers(0, 3),
+)
+@settings(max_examples=300, deadline=None)
+def test_many_chunks_in_one_read_mean_what_they_mean_byte_by_byte(pieces, place, junk, drop):
+    """A read of many chunks, spoilt or not, is decoded as if each byte came alone."""
+    stream = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
+    stream += b"0\r\n\r\n"
+    place %= len(stream)
+    stream = stream[:place] + junk + stream[place + drop :]
+
+    def decode(step):
+        body = ChunkedBody()
+        out, position = b"", 0
+        try:
+            while not body.done and position < len(stream):
+                out += body.feed(stream[position : position + step])
+                position += step
+        except ProtocolError:
+            return "error"
+        return (body.done, out)
+
+    alone = decode(1)
+    assert decode(len(stream)) == alone
+    assert decode(600) == alone
+
+
 async def test_twenty_thousand_interim_answers_are_a_fault(upstream, make_pool):
     """A storm of 1xx ends the exchange at its cap."""
     upstream.script = answering(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 20_000, then="stay")
