@@ -380,7 +380,10 @@ def test_any_bytes_are_a_chunked_body_or_a_protocol_error(junk, cut):
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.binary(max_size=300), max_size=12), st.integers(1, 50))
+@given(
+    st.lists(st.binary(max_size=300) | st.sampled_from([b"\r\n", b"0\r\n\r\n"]), max_size=12),
+    st.integers(1, 50) | st.integers(500, 4000),
+)
 def test_chunks_come_out_as_they_went_in(pieces, step):
     """Encoding, cutting and decoding is the identity."""
     stream = b"".join(b"%X\r\n%b\r\n" % (len(p), p) for p in pieces if p) + b"0\r\n\r\nREST"
