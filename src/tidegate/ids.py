@@ -31,12 +31,17 @@ def request_id() -> str:
     """
     if time.monotonic() >= _valid_until_s:
         _renew()
-    return f"{_prefix}{_next_number():06x}"
+    return f"{_prefix}{_next_number() & 0xFFFFFF:06x}"
+
+
+def attempt_id(request_id: str, number: int) -> str:
+    """Return the id of a request's attempt; *number* counts from 1, the first try included."""
+    return f"{request_id}:{number}"
 
 
 def _renew() -> None:
     global _prefix, _valid_until_s  # noqa: PLW0603 (one line of state a process)
-    _prefix = f"req_{_base32(time.time_ns() // 1_000_000, 10)}{_process()}"
+    _prefix = f"req_{_base32(time.time_ns() // 1_000_000, 10)}{_process}"
     _valid_until_s = time.monotonic() + 0.5
 
 
@@ -45,14 +50,13 @@ def key_id() -> str:
     return f"key_{_base32(time.time_ns() // 1_000_000, 10)}{_base32(secrets.randbits(40), 8)}"
 
 
-_made_by = 0
-_random = ""
+def _forget() -> None:
+    """Start anew in a child: what its parent has prepared is its parent's."""
+    global _process, _valid_until_s  # noqa: PLW0603
+    _process = _base32(secrets.randbits(50), 10)
+    _valid_until_s = 0.0
 
 
-def _process() -> str:
-    """Return 50 random bits of this process, other ones after a fork."""
-    global _made_by, _random  # noqa: PLW0603
-    if _made_by != os.getpid():
-        _made_by = os.getpid()
-        _random = _base32(secrets.randbits(50), 10)
-    return _random
+_process = ""
+_forget()
+os.register_at_fork(after_in_child=_forget)

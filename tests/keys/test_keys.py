@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,6 +44,7 @@ def _reason(headers: dict[bytes, bytes], **more: object) -> str:
         {b"api-key": b"tg-one"},
         {b"x-goog-api-key": b"tg-one"},
         {b"authorization": b"Bearer tg-one", b"x-api-key": b"tg-one"},
+        {b"authorization": b"Bearer ", b"api-key": b"tg-one"},
     ],
 )
 def test_every_sdks_header_is_read(headers: dict[bytes, bytes]) -> None:
@@ -51,6 +55,10 @@ def test_every_sdks_header_is_read(headers: dict[bytes, bytes]) -> None:
 @pytest.mark.parametrize(
     ("headers", "reason"),
     [
+        ({b"x-api-key": "ключ".encode()}, "unknown"),
+        ({b"authorization": b"Bearer " + b"x" * 10_000}, "malformed"),
+        ({b"x-api-key": b"tg-one", b"x-goog-api-key": b"tg-two"}, "ambiguous"),
+        ({b"authorization": b"Basic eDp5", b"x-api-key": b"tg-one"}, "malformed"),
         ({}, "missing"),
         ({b"authorization": b"Bearer "}, "missing"),
         ({b"x-api-key": b""}, "missing"),
@@ -126,6 +134,27 @@ def test_an_address_recovers() -> None:
     assert [throttle.reserve("a") for _ in range(10)] == [0.0] * 10
 
 
+def test_a_network_of_addresses_guesses_as_one() -> None:
+    """Every host of an IPv6 network has 2^64 addresses; mapped IPv4 ones are one each."""
+    throttle = GuessThrottle(free=1, clock=Clock())
+    assert throttle.reserve("2001:db8::1") == 0.0
+    assert throttle.reserve("2001:db8:0:0:ffff::2") == 1.0
+    assert throttle.reserve("2001:db8:0:1::1") == 0.0
+    assert throttle.reserve("::ffff:192.0.2.1") == 0.0
+    assert throttle.reserve("::ffff:192.0.2.2") == 0.0
+    assert throttle.reserve("192.0.2.1") == 1.0
+    assert throttle.reserve("not:an:address") == 0.0
+
+
+def test_an_address_out_of_mind_is_the_one_that_failed_longest_ago() -> None:
+    """An attacker who goes on guessing cannot be forgotten by adding others."""
+    throttle = GuessThrottle(free=1, max_addresses=2, clock=Clock())
+    for address in ("old", "busy", "busy", "new"):
+        throttle.reserve(address)
+    assert throttle.reserve("busy") == 2.0
+    assert throttle.reserve("old") == 0.0
+
+
 @given(st.lists(st.integers(0, 50), max_size=300))
 def test_what_is_held_and_remembered_is_bounded(addresses: list[int]) -> None:
     """Guessing from many addresses cannot use our memory."""
@@ -143,5 +172,21 @@ def test_request_ids_are_unique_and_in_order() -> None:
     """Ten thousand of them, sorted as they were made within a millisecond's prefix."""
     made = [ids.request_id() for _ in range(10_000)]
     assert len(set(made)) == 10_000
-    assert all(len(name) <= 40 and name.startswith("req_") for name in made)
+    assert all(len(name) == 30 and name.startswith("req_") for name in made)
     assert [name[:14] for name in made] == sorted(name[:14] for name in made)
+    assert ids.attempt_id(made[0], 2) == made[0] + ":2"
+
+
+def test_a_forked_child_makes_ids_of_its_own() -> None:
+    """At once, not only when the prepared part is renewed."""
+    script = (
+        "import os, sys\n"
+        "from tidegate import ids\n"
+        "ids.request_id()\n"
+        "child = os.fork()\n"
+        "os.write(1, ids.request_id().encode() + b' ')\n"
+        "child and os.waitpid(child, 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    parent, child = done.stdout.decode().split()
+    assert parent[14:24] != child[14:24]

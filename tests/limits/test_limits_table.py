@@ -107,9 +107,9 @@ class DyingMemory:
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 30), st.integers(0, 90 * S)), max_size=40),
+    st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30 * S)), min_size=20, max_size=40),
     st.integers(0, 30),
-    st.integers(0, 6),
+    st.integers(1, 6),
 )
 @settings(max_examples=300, deadline=None)
 def test_a_kill_at_any_store_forgets_and_charges_nobody_else(case, subject, stores) -> None:

@@ -7,13 +7,17 @@ back is bounded, so guessing cannot use our memory either.
 
 from __future__ import annotations
 
-import time
+import socket
 from collections import OrderedDict
 from collections.abc import Callable
+
+from tidegate.clock import monotonic_s
 
 
 class GuessThrottle:
     """Decides how long the 401 of an address is held back.
+
+    An IPv6 address counts as its /64 network: whoever has one has all the others in it.
 
     Args:
         free: Failures of an address that are answered at once.
@@ -32,7 +36,7 @@ class GuessThrottle:
         max_wait_s: float = 5.0,
         max_held: int = 1_000,
         max_addresses: int = 10_000,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = monotonic_s,
     ) -> None:
         self._burst_s = free * period_s
         self._period_s = period_s
@@ -49,6 +53,8 @@ class GuessThrottle:
         After a wait above zero call `release` once.
         """
         now = self._clock()
+        if ":" in address:
+            address = _network(address)
         due = max(self._due.pop(address, 0.0), now) + self._period_s
         wait_s = min(due - now - self._burst_s, self._max_wait_s)
         # An address is never further behind than the longest wait: it recovers in seconds.
@@ -63,3 +69,14 @@ class GuessThrottle:
     def release(self) -> None:
         """An answer is no longer held back."""
         self.held -= 1
+
+
+def _network(address: str) -> str:
+    """Return the /64 of an IPv6 *address*; an IPv4 address inside one stays one of its own."""
+    try:
+        packed = socket.inet_pton(socket.AF_INET6, address.partition("%")[0])
+    except OSError:
+        return address
+    if packed[:12] == b"\0" * 10 + b"\xff\xff":
+        return socket.inet_ntop(socket.AF_INET, packed[12:])
+    return socket.inet_ntop(socket.AF_INET6, packed[:8] + bytes(8))
