@@ -79,12 +79,6 @@ class DoublePlane:
     def set_keys(self, keys: tuple[KeySnapshot, ...], generation: int) -> None:
         self.keys = keys
 
-    def note_refusal(self, rule: str, status: int) -> None:
-        pass
-
-    def note_error(self, error: BaseException) -> None:
-        raise error
-
     def close(self) -> None:
         pass
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from collections.abc import Callable
 from typing import Final, cast
 
@@ -17,7 +18,9 @@ from tidegate.control.channel import (
     FrameReader,
     frame,
 )
+from tidegate.control.eventlog import EventLog
 from tidegate.control.messages import Attach, Message, decode_message
+from tidegate.memory import Segment, SlotWord
 
 CHILD_CHANNEL_FD: Final = 3
 """The descriptor number of a child's end."""
@@ -45,6 +48,26 @@ def receive_attach(sock: socket.socket) -> tuple[Attach, list[int]]:
     if not isinstance(message, Attach):
         raise ChannelClosed("the first message is not Attach")
     return message, descriptors
+
+
+EXIT_OTHER_VERSION: Final = 5
+"""What is installed now cannot work with the supervisor that runs; said in the log."""
+
+
+def attach_segment(attach: Attach, descriptor: int) -> Segment | None:
+    """Map the shared memory and write the first heartbeat.
+
+    None when it has the layout of another version: a package was replaced under a running
+    gateway, which has to be restarted.
+    """
+    try:
+        segment = Segment.attach(descriptor)
+    except ValueError as error:
+        log = EventLog(f"slot-{attach.slot}")
+        log.error("the installed version does not fit the running one: restart", reason=str(error))
+        return None
+    segment.set(attach.slot, SlotWord.HEARTBEAT_NS, time.monotonic_ns())
+    return segment
 
 
 class AsyncChannel(asyncio.Protocol):

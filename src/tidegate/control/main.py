@@ -11,14 +11,19 @@ import faulthandler
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from tidegate.config.snapshot import Snapshot, decode_snapshot
 from tidegate.control.channel import ChannelClosed
-from tidegate.control.child_channel import AsyncChannel, inherited_socket, receive_attach
+from tidegate.control.child_channel import (
+    EXIT_OTHER_VERSION,
+    AsyncChannel,
+    attach_segment,
+    inherited_socket,
+    receive_attach,
+)
 from tidegate.control.eventlog import EventLog
 from tidegate.control.jobs import Job, JobRunner
 from tidegate.control.keytable import FIRST_KEY_NAME, POLL_S, KeyTable
@@ -201,8 +206,9 @@ def main(control: type[Control] = Control) -> int:
         attach, descriptors = receive_attach(channel)
     except (ChannelClosed, OSError):
         return EXIT_ORPHANED
-    segment = Segment.attach(descriptors[0])
-    segment.set(attach.slot, SlotWord.HEARTBEAT_NS, time.monotonic_ns())
+    segment = attach_segment(attach, descriptors[0])
+    if segment is None:
+        return EXIT_OTHER_VERSION
 
     async def live() -> int:
         return await control(segment).run(channel)

@@ -16,7 +16,6 @@ import signal
 import socket
 import ssl
 import sys
-import time
 import traceback
 from typing import Final, Protocol
 
@@ -24,7 +23,13 @@ import uvloop
 
 from tidegate.config.snapshot import EdgeSnapshot, KeySnapshot, Snapshot, decode_snapshot
 from tidegate.control.channel import ChannelClosed
-from tidegate.control.child_channel import AsyncChannel, inherited_socket, receive_attach
+from tidegate.control.child_channel import (
+    EXIT_OTHER_VERSION,
+    AsyncChannel,
+    attach_segment,
+    inherited_socket,
+    receive_attach,
+)
 from tidegate.control.eventlog import EventLog
 from tidegate.control.messages import (
     Applied,
@@ -320,8 +325,9 @@ def main(worker: type[Worker] = Worker) -> int:
         attach, descriptors = receive_attach(channel)
     except (ChannelClosed, OSError):
         return EXIT_ORPHANED
-    segment = Segment.attach(descriptors[0])
-    segment.set(attach.slot, SlotWord.HEARTBEAT_NS, time.monotonic_ns())
+    segment = attach_segment(attach, descriptors[0])
+    if segment is None:
+        return EXIT_OTHER_VERSION
     listener = socket.socket(fileno=descriptors[1])
 
     async def live() -> int:
