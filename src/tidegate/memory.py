@@ -11,6 +11,7 @@ Layout (all numbers little-endian on the machines we run on, native in any case)
     words     int64: 64 for the instance, then 64 for each slot
     index     bytes: the append-only list of metric series (`metrics.registry`)
     limiter   int64: 2^18 entries of two words (`limits`)
+    holds     int64: 8,192 words for each slot (`limits.concurrency`)
     cells     float64: 2^18 for each slot
 
 Slot 0 is the supervisor's, slot 1 control's, the others are workers'. A word or cell has one
@@ -48,6 +49,7 @@ LIMITER_LOCK = 1
 CELLS_PER_SLOT = 1 << 18
 LIMITER_ENTRIES = 1 << 18
 LIMITER_ENTRY_WORDS = 2
+HOLD_WORDS_PER_SLOT = 8_192
 INDEX_BYTES = 2 << 20
 
 _MAGIC = b"tidegate"
@@ -114,6 +116,7 @@ class Segment:
         words: int64 view; see `InstanceWord` and `at`.
         index: Byte view of the list of metric series.
         limiter: int64 view, `LIMITER_ENTRIES` times `LIMITER_ENTRY_WORDS`, zero at first.
+        holds: int64 view, `HOLD_WORDS_PER_SLOT` for each slot, zero at first.
         key: 32 random bytes of this instance, for keyed digests that all processes share.
     """
 
@@ -122,6 +125,7 @@ class Segment:
         "_map",
         "_whole",
         "fd",
+        "holds",
         "index",
         "key",
         "limiter",
@@ -142,7 +146,8 @@ class Segment:
         whole = memoryview(self._map)
         self.words = whole[plan.words : plan.index].cast("q")
         self.index = whole[plan.index : plan.limiter]
-        self.limiter = whole[plan.limiter : plan.cells].cast("q")
+        self.limiter = whole[plan.limiter : plan.holds].cast("q")
+        self.holds = whole[plan.holds : plan.cells].cast("q")
         bytes_per_slot = CELLS_PER_SLOT * 8
         self._cells = [
             whole[start : start + bytes_per_slot].cast("d")
@@ -285,7 +290,7 @@ class Segment:
 
     def close(self) -> None:
         """Unmap and close; drops every lock of this process. At the end of a process only."""
-        for ints in (self.words, self.limiter, self.index, self._whole):
+        for ints in (self.words, self.limiter, self.holds, self.index, self._whole):
             ints.release()
         for floats in self._cells:
             floats.release()
@@ -296,13 +301,14 @@ class Segment:
 class _Offsets:
     """Byte offsets of the regions for a number of slots."""
 
-    __slots__ = ("cells", "index", "limiter", "size", "words")
+    __slots__ = ("cells", "holds", "index", "limiter", "size", "words")
 
     def __init__(self, slots: int) -> None:
         self.words = _PAGE
         self.index = self.words + _round_up((slots + 1) * _WORDS_PER_BLOCK * 8)
         self.limiter = self.index + INDEX_BYTES
-        self.cells = self.limiter + LIMITER_ENTRIES * LIMITER_ENTRY_WORDS * 8
+        self.holds = self.limiter + LIMITER_ENTRIES * LIMITER_ENTRY_WORDS * 8
+        self.cells = self.holds + slots * HOLD_WORDS_PER_SLOT * 8
         self.size = self.cells + slots * CELLS_PER_SLOT * 8
 
 

@@ -24,6 +24,7 @@ from tidegate.keys import secrets
 from tidegate.keys.directory import KeyDirectory
 from tidegate.keys.throttle import GuessThrottle
 from tidegate.ledger.journal import Journal
+from tidegate.limits.concurrency import ConcurrencyTable
 from tidegate.limits.limiter import Limiter
 from tidegate.memory import FIRST_WORKER_SLOT, Segment
 from tidegate.metrics.registry import Registry
@@ -226,7 +227,12 @@ class Scene:
             sweep=self.sweep,
             state=State(snapshot, routes, lambda name: None),
             directory=directory,
-            limiter=Limiter(self.segment.limiter, FreeLock(), b"k" * 32),
+            limiter=Limiter(
+                self.segment.limiter,
+                FreeLock(),
+                b"k" * 32,
+                concurrency=ConcurrencyTable(self.segment.holds, FIRST_WORKER_SLOT),
+            ),
             throttle=GuessThrottle(),
             meters=self.meters,
             access_log=AccessLog(loop, None),

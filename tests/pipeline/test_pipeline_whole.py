@@ -203,7 +203,8 @@ async def test_a_client_that_leaves_cancels_the_upstream() -> None:
     [
         ("GET", "/v1/chat/completions", 405), ("POST", "/nothing", 404), ("GET", "/livez", 200),
         ("GET", "/readyz", 200), ("GET", "/api/v1/health", 200), ("GET", "/v1/models/", 200),
-        ("GET", "/v1/models/m", 200), ("GET", "/v1/models/nope", 404), ("DELETE", "/v1/models", 405),
+        ("GET", "/v1/models/m", 200), ("GET", "/v1/models/nope", 404),
+        ("DELETE", "/v1/models", 405),
     ],
 )  # fmt: skip
 async def test_paths_and_methods(method: str, path: str, status: int) -> None:

@@ -7,6 +7,7 @@ import resource
 from collections.abc import Iterator
 from typing import Final
 
+from tidegate.limits.concurrency import clear_slot
 from tidegate.memory import SUPERVISOR_SLOT, Segment
 from tidegate.metrics.families.configuration import CONFIG_RELOADS
 from tidegate.metrics.families.process import CPU
@@ -39,6 +40,8 @@ class SupervisorFigures:
     def bury(self, slot: int, usage: resource.struct_rusage | None) -> None:
         """Free the slot of a reaped child; -1 for one that never had any."""
         if slot >= 0:
+            # First, as `bury` makes the slot free for another worker.
+            clear_slot(self._segment.holds, slot)
             bury(self._registry, slot, usage)
         elif usage is not None:
             self._registry.counter(CPU).series.inc(usage.ru_utime + usage.ru_stime)

@@ -23,6 +23,7 @@ from tidegate.keys.directory import KeyDirectory
 from tidegate.keys.throttle import GuessThrottle
 from tidegate.ledger import JOURNAL_FOLDER
 from tidegate.ledger.journal import Journal
+from tidegate.limits.concurrency import ConcurrencyTable
 from tidegate.limits.limiter import Limiter
 from tidegate.memory import LIMITER_LOCK, Segment, SlotWord
 from tidegate.metrics.page import MetricsPage
@@ -85,7 +86,12 @@ class DataPlane:
             sweep=sweep,
             state=state,
             directory=directory,
-            limiter=Limiter(segment.limiter, _LimiterLock(segment), limiter_key.digest()),
+            limiter=Limiter(
+                segment.limiter,
+                _LimiterLock(segment),
+                limiter_key.digest(),
+                concurrency=ConcurrencyTable(segment.holds, slot),
+            ),
             throttle=GuessThrottle(),
             meters=self._meters,
             access_log=AccessLog(loop, access_log_fd),

@@ -21,6 +21,7 @@ _encode = msgspec.json.Encoder().encode
 
 class _RuleView(Protocol):
     amount: int
+    is_concurrency: bool
     policy_item: bytes
     name_item: bytes
 
@@ -70,8 +71,8 @@ def limit_headers(states: Sequence[LimitStateView]) -> bytes:
     """
     if not states:
         return b""
-    if len(states) == 1:
-        rule, remaining, reset_ns = states[0]
+    rule, remaining, reset_ns = states[0]
+    if len(states) == 1 and not rule.is_concurrency:
         return (
             b"x-ratelimit-limit-requests: %d\r\nx-ratelimit-remaining-requests: %d\r\n"
             b"x-ratelimit-reset-requests: %b\r\n"
@@ -85,20 +86,23 @@ def limit_headers(states: Sequence[LimitStateView]) -> bytes:
             remaining,
             -(-reset_ns // 1_000_000_000),
         )
-    binding, least, reset_ns = min(states, key=_remaining)
-    current = [
-        b"%b;r=%d;t=%d" % (rule.name_item, remaining, -(-wait_ns // 1_000_000_000))
-        for rule, remaining, wait_ns in states
-    ]
+    policies = b", ".join([rule.policy_item for rule, _, _ in states])
+    current = b", ".join(
+        [
+            b"%b;r=%d;t=%d" % (rule.name_item, remaining, -(-wait_ns // 1_000_000_000))
+            for rule, remaining, wait_ns in states
+        ]
+    )
+    lines = b"ratelimit-policy: %b\r\nratelimit: %b\r\n" % (policies, current)
+    # Requests at once are no requests per time: the vendor's headers cannot say them.
+    timed = [state for state in states if not state[0].is_concurrency]
+    if not timed:
+        return lines
+    rule, remaining, reset_ns = min(timed, key=_remaining)
     return (
         b"x-ratelimit-limit-requests: %d\r\nx-ratelimit-remaining-requests: %d\r\n"
-        b"x-ratelimit-reset-requests: %b\r\nratelimit-policy: %b\r\nratelimit: %b\r\n"
-    ) % (
-        binding.amount,
-        least,
-        go_duration(reset_ns),
-        b", ".join([rule.policy_item for rule, _, _ in states]),
-        b", ".join(current),
+        b"x-ratelimit-reset-requests: %b\r\n%b"
+        % (rule.amount, remaining, go_duration(reset_ns), lines)
     )
 
 
