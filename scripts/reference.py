@@ -6,7 +6,6 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Iterator
-from http import HTTPStatus
 from pathlib import Path
 
 import tidegate
@@ -26,15 +25,17 @@ _ERRORS_HEAD = """\
 An error is answered in the shape of the API that was asked. OpenAI's:
 
 ```json
-{"error": {"message": "…", "type": "invalid_request_error", "param": "model", "code": "model_not_found"}}
+{"error": {"message": "…", "type": "…", "param": "model", "code": "model_not_found"}}
 ```
 
-`POST /api/v1/chat` answers `{"detail": "…"}`. Each answer has an `x-request-id`; the log line of the request has it too.
+`POST /api/v1/chat` answers `{"detail": "…"}`.
+Each answer has an `x-request-id`; the log line of the request has it too.
 
-`code` is stable. 429 has `retry-after` in whole seconds and `retry-after-ms`; 502, 503 and 504 have them when a time is known.
+`code` is stable.
+429 has `retry-after` in whole seconds and `retry-after-ms`; others have them if a time is known.
 "no" under "retry" is sent as `x-should-retry: false`: the same request would fail again.
 
-A stream that has begun cannot change its status: its last event is the error, and no `[DONE]` follows.
+A stream that has begun cannot change its status: its last event is the error, without `[DONE]`.
 
 | status | code | type | retry | when |
 |---:|---|---|---|---|
@@ -43,11 +44,15 @@ A stream that has begun cannot change its status: its last event is the error, a
 _PASSED_ON = """
 ## From the provider
 
-A provider's 400, 404, 413, 422 and 429 reach the client with their status and body (`upstream_refused` in the log). Its 401 and 403 do not: they are about the gateway's credential, and become 502, with the reason in the gateway's log.
+A provider's 400, 404, 413, 422 and 429 reach the client with their status and body
+(`upstream_refused` in the log).
+Its 401 and 403 do not: they are about the gateway's credential, and become 502, with the reason in
+the gateway's log.
 
 ## Refused before a request is read
 
-A connection that breaks a rule of HTTP is answered and closed. Codes of these refusals, in the same shape:
+A connection that breaks a rule of HTTP is answered and closed.
+Codes of these refusals, in the same shape:
 
 | status | code | what is wrong |
 |---:|---|---|
@@ -81,7 +86,7 @@ def render_errors() -> str:
         retry = {True: "yes", False: "no", None: "may help" if kind.status >= 408 else ""}
         rows.setdefault(
             (kind.status, kind.code),
-            f"| {kind.status} {HTTPStatus(kind.status).phrase} | `{kind.code}` | `{kind.kind}` "
+            f"| {kind.status} | `{kind.code}` | `{kind.kind}` "
             f"| {retry[kind.should_retry]} | {meaning} |",
         )
     refusals = [f"| {r.status} | `{r.name}` | {r.refuses} |" for r in RULES.values()]
