@@ -161,9 +161,10 @@ class CompletionStream:
             first = found
         if (found := data.find(finish_sign)) >= 0 and (found < first or first < 0):
             first = found
-        self._names_usage = names_usage = b'"usage"' in data
-        if names_usage and (found := data.find(usage_sign)) >= 0 and (found < first or first < 0):
-            first = found
+        if self._names_usage:
+            found = data.find(usage_sign)
+            if found >= 0 and (found < first or first < 0):
+                first = found
         return first
 
     def _learn_spelling(self, event: bytes) -> None:
