@@ -35,6 +35,7 @@ LONG_CLASSES = {
 
 IMPORTS_IN_FUNCTIONS = {
     "config/load.py": "ssl costs 10 ms, and most gateways have TLS ended in front",
+    "ledger/catalogue.py": "YAML, only for a gateway that overrides prices",
     "providers/discover.py": "only an installation with plug-ins asks for them",
     "stores/database.py": "alembic, only when the schema is not the newest",
     "workers/plan.py": "pydantic and YAML, while the children already import theirs",
