@@ -104,6 +104,8 @@ class RunningGateway:
                 self.ready_s = time.monotonic() - started
                 return
         code = self.process.wait(timeout_s)
+        self.process.stdout.close()
+        self.process = None
         raise AssertionError(f"the gateway ended with {code}:\n{self.log.read_text()}")
 
     def stop(self, signal_number: int = signal.SIGTERM, timeout_s: float = 20.0) -> int:
@@ -133,15 +135,21 @@ class RunningGateway:
 
     def create_key(self, name: str, *arguments: str) -> str:
         """Create a key as a user would, and return its secret."""
-        command = [
-            sys.executable, "-m", "tidegate", "keys", "create", "--name", name,
-            "--data-dir", str(self.data_dir), *arguments,
-        ]  # fmt: skip
-        done = subprocess.run(
-            command, env=self._environment, cwd=self.folder, check=True, capture_output=True,
-            text=True, timeout=30,
-        )  # fmt: skip
+        done = self.run_cli("keys", "create", "--name", name, *arguments)
+        assert done.returncode == 0, done.stderr
         return done.stdout.strip().splitlines()[-1]
+
+    def run_cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `tidegate …` on this gateway's data directory."""
+        return subprocess.run(
+            [sys.executable, "-m", "tidegate", *arguments, "--data-dir", str(self.data_dir)],
+            env=self._environment,
+            cwd=self.folder,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
 
 
 _SAMPLE = re.compile(r"^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? (\S+)$")
