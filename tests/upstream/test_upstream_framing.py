@@ -30,6 +30,9 @@ class Wire:
     def is_closing(self) -> bool:
         return self.closed
 
+    def get_extra_info(self, name: str) -> None:
+        """Be a plain connection."""
+
     def abort(self) -> None:
         self.closed = True
 
@@ -62,7 +65,7 @@ class Keeper:
 class Fed:
     """A connection with one request under way, fed by hand."""
 
-    def __init__(self, method: bytes = b"POST") -> None:
+    def __init__(self, method: bytes = b"POST", *, early: str = "") -> None:
         loop = asyncio.get_running_loop()
         self.wire = Wire()
         self.keeper = Keeper()
@@ -77,7 +80,16 @@ class Fed:
             keep_alive_s=5,
         )
         self.connection.connection_made(self.wire)  # type: ignore[arg-type]
-        assert self.connection.adopt()
+        if early == "read":
+            self.connection.data_received(b"H")
+        elif early == "unread":
+            self.ends[1].send(b"H")
+        elif early == "lost":
+            self.wire.closed = True
+            self.connection.connection_lost(None)
+        self.adopted = self.connection.adopt()
+        if early:
+            return
         self.reply = self.connection.start(
             method + b" / HTTP/1.1\r\n\r\n", b"", now=0.0, total=1e9, first_byte_s=1e9
         )
@@ -320,6 +332,17 @@ async def test_bytes_on_an_idle_connection_end_it():
     assert fed.keeper.forgotten == 1
     assert not fed.connection.usable()
     await fed.outcome()
+
+
+@pytest.mark.parametrize("early", ["read", "unread", "lost"])
+async def test_a_connection_that_spoke_or_ended_as_it_was_made_is_not_adopted(early):
+    """No request goes out on it, and the owner, who never had it, does not hear of its end."""
+    fed = Fed(early=early)
+    for end in fed.ends:
+        end.close()
+    assert not fed.adopted
+    assert fed.wire.closed
+    assert fed.keeper.forgotten == 0
 
 
 async def test_bytes_that_the_loop_has_not_seen_make_a_connection_unusable():

@@ -285,23 +285,6 @@ async def test_a_connection_that_ends_as_it_is_made_is_a_connect_fault_or_trunca
     assert pool.open_connections == 0
 
 
-async def test_an_upstream_that_speaks_first_is_not_listened_to(upstream, make_pool):
-    """An answer sent before any request is not the answer to the first request."""
-
-    async def script(peer: Peer) -> None:
-        await peer.send(ok(b"for nobody"))
-        await peer.wait_closed()
-
-    upstream.script = script
-    pool = make_pool(upstream)
-    for _ in range(100):
-        try:
-            _, body = await fetch(pool, b"mine")
-        except UpstreamFault:
-            continue
-        assert body != b"for nobody"
-
-
 @pytest.mark.parametrize("seed", range(6))
 async def test_no_request_receives_bytes_of_another(upstream, make_pool, seed):
     """Many requests at once, an upstream that errs at random: each answer has its own id."""

@@ -144,7 +144,10 @@ class Connection(asyncio.Protocol):
 
         False if the upstream has closed, or spoken, since the connection was made.
         """
-        if self._phase != _NEW or self._transport.is_closing():
+        transport = self._transport
+        # Under TLS, what waits in the socket may be the handshake's rest (session tickets).
+        plain = transport.get_extra_info("sslcontext") is None
+        if self._phase != _NEW or transport.is_closing() or (plain and self._readable.poll(0)):
             self.discard()
             return False
         self._phase = _IDLE
