@@ -122,7 +122,7 @@ def test_what_a_dead_worker_left_open_is_settled_as_interrupted(scene: Scene) ->
     folder = scene.folder()
     for journal, name in ((dead, "d"), (alive, "a")):
         open_attempt(journal, f"req_{name}1:1")
-        open_attempt(journal, f"req_{name}2:1", estimate_nano_usd=None)
+        open_attempt(journal, f"req_{name}2:1", estimate_nano_usd=None, price_version="")
         open_attempt(journal, f"req_{name}3:1")
         settle_attempt(journal, f"req_{name}3:1")
     folder.tick()

@@ -208,7 +208,7 @@ def _set_progress(row: Row, progress: ProgressValues | None) -> None:
 def _interrupted(row: AttemptRow, now_ms: int) -> Settle:
     """Return the end of an attempt whose worker died: its last journalled progress."""
     cost = row.cost_nano_usd
-    if cost is None and row.estimate_nano_usd is not None:
+    if cost is None and row.price_version:
         cost = 0  # it has a price, and nothing is known to have been used
     return Settle(
         attempt_id=row.attempt_id,

@@ -64,8 +64,8 @@ class Open(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
         target_model: The model's name at that provider.
         stream: Whether an event stream was asked for.
         estimate_tokens: Tokens reserved for it (input and output); 0 when nothing is reserved.
-        estimate_nano_usd: Money reserved for it, 1e-9 USD; None when the model has no price.
-        price_version: Version of the price table in force; `""` when there is none.
+        estimate_nano_usd: Money reserved for it, 1e-9 USD; None when nothing is reserved.
+        price_version: Version of the table its price is from; `""` when the model has no price.
     """
 
     attempt_id: str

@@ -187,3 +187,41 @@ class LedgerStore(Protocol):
 
     def close(self) -> None:
         """Give the connection back."""
+
+
+class LedgerReader(Protocol):
+    """What reports ask of a database. Blocking; every method may raise `StoreDown`."""
+
+    def usage(self, by: str, since_ms: int, until_ms: int) -> list[tuple[str | int, Sums]]:
+        """Return the rollups of a time, added up by `key`, `model`, `day` or `hour`.
+
+        A day or an hour is given by its start (Unix ms, UTC). The time is in whole hours: those
+        that begin at or after *since_ms* and before *until_ms*.
+        """
+
+    def find(self, attempt_ids: Sequence[str]) -> dict[str, AttemptRow]:
+        """Return those of *attempt_ids* that have a row."""
+
+    def both_sums(self) -> tuple[dict[RollupKey, Sums], dict[RollupKey, Sums]]:
+        """Return the rollups, and the same added up from the rows, of one moment.
+
+        Only hours that still have all their rows.
+        """
+
+    def sums_by_provider(self, instance: str, since_ms: int) -> dict[str, Sums]:
+        """Return the sums of the rows that *instance* opened from *since_ms* on."""
+
+    def load(self, instance: str) -> FoldState:
+        """Return positions and open rows of *instance*."""
+
+    def count_rows(self) -> tuple[int, int]:
+        """Return how many rows there are, and how many of them are open."""
+
+    def rows_from_ms(self) -> int:
+        """Return the moment from which on no row has been deleted for its age."""
+
+    def damage(self) -> list[str]:
+        """Return what the database finds wrong with itself; slow."""
+
+    def close(self) -> None:
+        """Give the connection back."""
