@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: help run test lint format types imports tests bench fuzz lock reference install dev packages clean
+.PHONY: help run test lint format types imports tests bench fuzz torture lock reference install dev packages clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z]*\):.*  ## /  make \1\t/p' Makefile | expand -t 20
@@ -38,6 +38,9 @@ bench: $(VENV)/dev.stamp packages  ## compare with nginx; shorter by ARGS=--quic
 
 fuzz: $(VENV)/dev.stamp  ## a million broken requests at the edge
 	@$(BIN)/python bench/fuzz_edge.py $(ARGS)
+
+torture: $(VENV)/dev.stamp packages  ## kills, reloads, upgrades and drains of real processes
+	@PYTHONPATH=. $(BIN)/python tests/process/torture.py $(ARGS)
 
 reference: $(VENV)/dev.stamp  ## write docs/reference from the code again
 	@$(BIN)/python scripts/reference.py

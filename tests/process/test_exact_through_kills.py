@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from kill_load import check, ledger_rows, observe
-
 from tests.fakes.openai_upstream import KEY, OpenAIUpstream
 from tests.running import RunningGateway
 
