@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from tidegate.edge.exchange import ClientWatcher, Handler, HeadMemo
+from tidegate.edge.exchange import ClientWatcher, HeadMemo
 from tidegate.edge.head import RequestHead
 from tidegate.edge.responses import (
     CLOSE,
@@ -16,7 +16,7 @@ from tidegate.edge.responses import (
     gateway_error_answer,
     request_id_line,
 )
-from tidegate.errors import BodyTooLarge, ClientGone, GatewayError, Unavailable
+from tidegate.errors import BodyTooLarge, ClientGone, GatewayError
 
 if TYPE_CHECKING:
     from tidegate.edge.connection import Connection
@@ -32,7 +32,7 @@ class HttpExchange(RequestHead):
 
     Attributes:
         connection: Where the answer goes.
-        task: The running handler; kept here so that it is not collected under way.
+        task: Runs the handler, and others after it; None once this one has returned.
         memo: What equal heads share; set by the connection.
     """
 
@@ -226,37 +226,16 @@ class HttpExchange(RequestHead):
         if not self.disconnected:
             self.connection.cut(self)
 
-    # The handler
+    # For a handler that did not answer
 
-    async def run(self, handler: Handler) -> None:
-        """Run *handler* and answer for it where it does not; never raises but to be cancelled."""
-        server = self.connection.server
-        try:
-            await handler(self)
-            if self._phase != _ANSWERED and not self.disconnected:
-                server.report(RuntimeError("the handler returned without a whole answer"))
-                self._fail()
-        except GatewayError as error:
-            self._answer_error(error)
-        except ClientGone:
-            self.abort()
-        except asyncio.CancelledError:
-            self._answer_error(Unavailable("The gateway is stopping.", retry_after_s=1.0))
-            raise
-        except Exception as error:  # noqa: BLE001 (whatever it is, the client gets an answer)
-            server.report(error)
-            self._fail()
-        finally:
-            server.exchange_done(self)
-
-    def _answer_error(self, error: GatewayError) -> None:
+    def answer_error(self, error: GatewayError) -> None:
         """Answer with *error*, or cut the answer that has already begun."""
         if self._phase == _UNANSWERED:
             self.answer(error.status, *gateway_error_answer(error))
         else:
             self.abort()
 
-    def _fail(self) -> None:
+    def fail(self) -> None:
         """Answer 500 without any detail, or cut the answer that has already begun."""
         if self._phase == _UNANSWERED:
             message = "The gateway failed to handle this request."

@@ -16,6 +16,7 @@ from tidegate.edge.head_cache import HeadCache
 from tidegate.edge.http_exchange import HttpExchange
 from tidegate.edge.responses import DateLine
 from tidegate.edge.rules import Rule
+from tidegate.edge.runner import Runner
 from tidegate.sweep import Sweep
 
 YIELD_S = 0.001
@@ -39,6 +40,7 @@ class Server:
         handler: Called once for each good head; may be replaced between two requests.
         connections: All that were accepted and have not ended, handshakes included.
         running: Exchanges whose handler has not returned.
+        idle_runners: Tasks that wait for the next exchange; the one used last is used next.
         is_draining: No connection outlives its current request any more.
         accepted_total: Connections accepted.
         requests_total: Good heads.
@@ -79,6 +81,7 @@ class Server:
         self.date = DateLine()
         self.connections: set[Connection] = set()
         self.running: set[HttpExchange] = set()
+        self.idle_runners: list[Runner] = []
         self.is_draining = False
         self.accepted_total = 0
         self.requests_total = 0
@@ -194,10 +197,11 @@ class Server:
         self._check_empty()
 
     def exchange_started(self, exchange: HttpExchange) -> None:
-        """Run the handler. It starts in the loop's next turn, when a small body is here."""
+        """Run the handler, if possible inside this call."""
         self.requests_total += 1
         self.running.add(exchange)
-        exchange.task = self.loop.create_task(exchange.run(self.handler))
+        idle = self.idle_runners
+        (idle.pop() if idle else Runner(self)).start(exchange)
 
     def exchange_done(self, exchange: HttpExchange) -> None:
         """The handler of *exchange* has returned."""
@@ -240,6 +244,7 @@ class Server:
         fresh_until = self.loop.time() + FRESH_S
         for connection in list(self.connections):
             connection.close_idle(fresh_until)
+        self._dismiss_runners()
         self._check_empty()
         try:
             await asyncio.wait_for(self._empty.wait(), timeout_s)
@@ -252,6 +257,7 @@ class Server:
         """Stop now: handlers are cancelled and may write an error event, then all is closed."""
         self.is_draining = True
         self._stop_listening()
+        self._dismiss_runners()
         tasks = [exchange.task for exchange in self.running if exchange.task is not None]
         for task in [*tasks, *self._attaching]:
             task.cancel()
@@ -265,6 +271,11 @@ class Server:
             self._empty = self._empty or asyncio.Event()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._empty.wait(), STOP_S)
+
+    def _dismiss_runners(self) -> None:
+        """Let idle tasks end; the busy ones end with their exchange, now that we drain."""
+        while self.idle_runners:
+            self.idle_runners.pop().wake()
 
     def _check_empty(self) -> None:
         if self._empty is not None and not self.connections and not self.running:
