@@ -468,6 +468,22 @@ async def test_no_more_than_max_connections_are_held():
 
 
 @on_uvloop
+async def test_a_raised_cap_lets_waiting_connections_in():
+    """A reload takes effect without anybody having to leave."""
+    async with Gateway(max_connections=1) as gateway:
+        clients = [await gateway.connect() for _ in range(2)]
+        for _, writer in clients:
+            writer.write(GET)
+        await read_answer(clients[0][0])
+        await asyncio.sleep(0.05)
+        assert gateway.server.accepted_total == 1
+        gateway.server.configure(EdgeSnapshot(max_connections=10))
+        assert b"200 OK" in await asyncio.wait_for(read_answer(clients[1][0]), DEADLINE_S)
+        for _, writer in clients:
+            await closed(writer)
+
+
+@on_uvloop
 async def test_a_busy_worker_steps_aside_once_and_then_accepts():
     """A rule that could say no for ever would leave a client unaccepted."""
     asked = 0

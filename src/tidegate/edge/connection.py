@@ -19,12 +19,12 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
-import struct
 from typing import TYPE_CHECKING, cast
 
 from tidegate.edge.body import ChunkedBody, LengthBody
 from tidegate.edge.head import CHUNKED, check_partial
 from tidegate.edge.http_exchange import HttpExchange, body_too_large
+from tidegate.edge.peer import has_unread_input, is_peer_closed, reset_on_close
 from tidegate.edge.responses import CONTINUE, refusal_answer
 from tidegate.edge.rules import RULES, Refusal, Rule
 from tidegate.errors import BadRequest, BodyTooLarge, GatewayError, RequestTimeout
@@ -63,9 +63,6 @@ CHECK_S = 0.25
 """Time between two looks at a client that is not being read, or does not read."""
 
 HEAD, BODY, ANSWERING, BLOCKED, LINGERING, CLOSING, CLOSED = range(7)
-
-_TCP_INFO = getattr(socket, "TCP_INFO", None)
-_TCP_ESTABLISHED = 1
 
 
 class Connection(asyncio.Protocol):
@@ -440,8 +437,7 @@ class Connection(asyncio.Protocol):
         self._exchange = None
         if exchange.http_1_0 and self._sock is not None:
             # Nothing but a reset tells a cut answer from one that ends with the connection.
-            linger = struct.pack("ii", 1, 0)
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            reset_on_close(self._sock)
             self._close()
         else:
             self._close_readable()
@@ -495,7 +491,7 @@ class Connection(asyncio.Protocol):
             return
         if self._served == 0:
             self.deadline = min(self.deadline, fresh_until)
-        elif not self._has_unread_input():
+        elif not has_unread_input(self._sock):
             self._close()
         # Else a request is already here and is served with `connection: close`.
 
@@ -528,7 +524,7 @@ class Connection(asyncio.Protocol):
         if body is None:
             return
         if self._is_reading_paused:
-            if self._is_peer_closed():
+            if is_peer_closed(self._sock):
                 self.abort()
             self.deadline = now + CHECK_S
         elif exchange is not None and exchange.expects_continue:
@@ -541,7 +537,7 @@ class Connection(asyncio.Protocol):
     def _check_client(self, now: float) -> None:
         """Give up on a client that has left without a sign, or that does not read."""
         gone = self._eof_at is not None and now >= self._eof_at + HALF_CLOSE_S
-        if self._is_reading_paused and self._is_peer_closed():
+        if self._is_reading_paused and is_peer_closed(self._sock):
             gone = True
         if self.is_write_paused and now >= self._stall_at:
             unsent = self.transport.get_write_buffer_size()
@@ -555,25 +551,6 @@ class Connection(asyncio.Protocol):
             self.deadline = now + CHECK_S
         else:
             self.deadline = math.inf
-
-    def _is_peer_closed(self) -> bool:
-        """Whether the peer has closed or reset, although its bytes are not being read."""
-        if self._sock is None or _TCP_INFO is None:
-            return False
-        try:
-            state = self._sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 1)[0]
-        except OSError:
-            return False
-        return state != _TCP_ESTABLISHED
-
-    def _has_unread_input(self) -> bool:
-        """Whether bytes wait in the kernel that the loop has not delivered yet."""
-        if self._sock is None:
-            return False
-        try:
-            return bool(self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
-        except OSError:
-            return False
 
     # Reading on and off
 

@@ -95,6 +95,7 @@ class Server:
         self._on_refusal = on_refusal
         self._on_error = on_error
         self._is_listening = False
+        self._is_full = False
         self._has_yielded = False
         self._attaching: set[asyncio.Task[None]] = set()
         self._empty: asyncio.Event | None = None
@@ -108,6 +109,7 @@ class Server:
         self.proxies = TrustedProxies(caps.trusted_proxies)
         self.heads = HeadCache(caps)
         self.caps = caps
+        self._listen_if_room()
 
     def start(self) -> None:
         """Begin to accept."""
@@ -126,6 +128,11 @@ class Server:
             self._is_listening = False
             self.loop.remove_reader(self._listener.fileno())
 
+    def _listen_if_room(self) -> None:
+        if self._is_full and len(self.connections) < self.caps.max_connections:
+            self._is_full = False
+            self._listen()
+
     def _listen_later(self, delay_s: float) -> None:
         self._stop_listening()
         self.loop.call_later(delay_s, self._listen)
@@ -133,6 +140,7 @@ class Server:
     def _on_readable(self) -> None:
         """Accept one connection a wake: the others are for whoever is less busy."""
         if len(self.connections) >= self.caps.max_connections:
+            self._is_full = True
             self._stop_listening()  # until one ends; another worker may have room
         elif self._should_yield is not None and not self._has_yielded and self._should_yield():
             self._has_yielded = True
@@ -192,8 +200,7 @@ class Server:
         """Forget *connection*."""
         self._sweep.discard(connection)
         self.connections.discard(connection)
-        if not self._is_listening and len(self.connections) == self.caps.max_connections - 1:
-            self._listen()
+        self._listen_if_room()
         self._check_empty()
 
     def exchange_started(self, exchange: HttpExchange) -> None:
