@@ -37,7 +37,7 @@ bench: $(VENV)/dev.stamp packages  ## compare with nginx; shorter by ARGS=--quic
 	@$(BIN)/python -m bench.run $(ARGS)
 
 fuzz: $(VENV)/dev.stamp  ## a million broken requests at the edge
-	@$(BIN)/python bench/fuzz_edge.py $(ARGS)
+	@$(BIN)/python -m bench.fuzz_edge $(ARGS)
 
 torture: $(VENV)/dev.stamp packages  ## kills, reloads, upgrades and drains of real processes
 	@PYTHONPATH=. $(BIN)/python tests/process/torture.py $(ARGS)
