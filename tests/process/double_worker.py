@@ -46,6 +46,9 @@ class DoublePlane:
         text = f"pid={os.getpid()} generation={self.snapshot.generation} keys={names}"
         exchange.answer(200, b"content-type: text/plain\r\n", text.encode())
 
+    def observe(self, connections: int, active: int) -> None:
+        """Nobody looks here."""
+
     def note_refusal(self, rule: str, status: int) -> None:
         """Nobody counts here."""
 

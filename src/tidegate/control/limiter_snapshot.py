@@ -23,7 +23,7 @@ import msgspec
 
 from tidegate.limits.limiter import boottime_ns
 from tidegate.limits.table import LimitTable
-from tidegate.memory import LIMITER_LOCK, Segment
+from tidegate.memory import LIMITER_ENTRIES, LIMITER_LOCK, Segment
 
 SNAPSHOT_FILE: Final = "limits.snapshot"
 SAVE_EVERY_S: Final = 1.0
@@ -46,6 +46,9 @@ class LimiterSnapshot:
     """Saves and restores the table of one instance.
 
     Use it on one thread; that thread may not hold the limiter's lock for anything else.
+
+    Attributes:
+        used_ratio: Share of the table that was in use at the last save.
     """
 
     def __init__(
@@ -61,11 +64,13 @@ class LimiterSnapshot:
         self._clock_ns = clock_ns
         self._wall_ns = wall_ns
         self._was_empty = False
+        self.used_ratio = 0.0
         self._zeros = bytes(_CHUNK_WORDS * 8)
 
     def save(self) -> None:
         """Write the table down, unless it was empty the last time and still is."""
         digests, aheads = self._read()
+        self.used_ratio = len(digests) / LIMITER_ENTRIES
         if not digests and self._was_empty:
             return
         self._was_empty = not digests

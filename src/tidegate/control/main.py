@@ -44,6 +44,7 @@ from tidegate.control.messages import (
 from tidegate.control.pulse import Pulse
 from tidegate.errors import ConfigError
 from tidegate.memory import CONTROL_SLOT, Segment, SlotState, SlotWord
+from tidegate.metrics.families.rate_limits import TABLE_USED
 from tidegate.metrics.registry import Registry
 from tidegate.stores.database import Database, open_database
 from tidegate.stores.keys import KeyStore
@@ -93,9 +94,15 @@ class Control:
         """Return what is to be done again and again; new periodic work is added here."""
         data_dir = Path(snapshot.data_dir)
         limits = LimiterSnapshot(self.segment, data_dir)
+        used = self.registry.gauge(TABLE_USED).series
+
+        def save_limits() -> None:
+            limits.save()
+            used.set(limits.used_ratio)
+
         return [
             Job("keys", POLL_S, table.poll),
-            Job("limits", SAVE_EVERY_S, limits.save, at_end=True),
+            Job("limits", SAVE_EVERY_S, save_limits, at_end=True),
             Job("ledger", FOLD_EVERY_S, LedgerJob(data_dir, self.registry).tick, at_end=True),
         ]
 

@@ -172,7 +172,7 @@ async def attempt(
     )
     call.attempts += 1
     call.target = target
-    record = AttemptRecord(gateway.journal, call, target, len(body))
+    record = AttemptRecord(gateway, call, target, len(body))
     sent_at = clock()
     answer: UpstreamAnswer | None = None
     outcome = "cancelled"

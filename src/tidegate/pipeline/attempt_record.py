@@ -9,11 +9,13 @@ from tidegate.dialects.usage import Usage
 from tidegate.ledger.records import Outcome, UsageSource
 
 if TYPE_CHECKING:
-    from tidegate.ledger.journal import Journal
     from tidegate.pipeline.call import Call
+    from tidegate.pipeline.gateway import Gateway
     from tidegate.routing.target import Target
 
 _NOTHING = Usage()
+#: One write in 64 is timed, by the low bits of the clock.
+_SAMPLE = 63
 
 #: Outcome of the metrics page → outcome of the row.
 _ROW_OUTCOMES: dict[str, Outcome] = {
@@ -37,19 +39,31 @@ class AttemptRecord:
         source: Where `usage` comes from.
     """
 
-    __slots__ = ("_attempt_id", "_call", "_journal", "_opened_ms", "_recorded", "_target",
-                 "request_bytes", "source", "usage")  # fmt: skip
+    __slots__ = (
+        "_attempt_id",
+        "_call",
+        "_gateway",
+        "_journal",
+        "_opened_ms",
+        "_recorded",
+        "_target",
+        "request_bytes",
+        "source",
+        "usage",
+    )
 
-    def __init__(self, journal: Journal, call: Call, target: Target, request_bytes: int) -> None:
+    def __init__(self, gateway: Gateway, call: Call, target: Target, request_bytes: int) -> None:
         """Open the row. Raises `JournalFull` where no attempt may go without one."""
-        self._journal = journal
+        self._gateway = gateway
+        self._journal = journal = gateway.journal
         self._call = call
         self._target = target
         self.request_bytes = request_bytes
         self.usage: Usage | None = None
         self.source: UsageSource = "none"
         self._attempt_id = f"{call.request_id}:{call.attempts}"
-        self._opened_ms = time_ns() // 1_000_000
+        now_ns = time_ns()
+        self._opened_ms = now_ns // 1_000_000
         principal = call.principal
         self._recorded = journal.open(
             self._attempt_id,
@@ -65,6 +79,10 @@ class AttemptRecord:
             None,
             "" if target.price is None else target.price_version,
         )
+        meters = gateway.meters
+        meters.ledger_opens.inc()
+        if now_ns & _SAMPLE == 0:
+            meters.ledger_write.observe((time_ns() - now_ns) / 1e9)
 
     def progress(self) -> None:
         """Note what a long stream has used so far, for the case that this process dies."""
@@ -106,6 +124,7 @@ class AttemptRecord:
         target.meters.count_usage(usage, source, cost_nano_usd)
         if not self._recorded:
             return
+        self._gateway.meters.ledger_settles.inc()
         now_ms = time_ns() // 1_000_000
         row_outcome = _ROW_OUTCOMES.get(outcome)
         if row_outcome is None:

@@ -126,6 +126,15 @@ class Meters:
         self.disconnects = counter("tidegate_client_disconnects_total")
         self.decisions = counter("tidegate_rate_limit_decisions_total")
         self.edge_refusals = counter("tidegate_edge_refusals_total")
+        self.connections = registry.gauge(registry.families["tidegate_connections"])
+        self.upstream_connections = registry.gauge(
+            registry.families["tidegate_upstream_connections"]
+        )
+        self.table_full = counter("tidegate_rate_limit_table_full_total").series
+        ledger_records = counter("tidegate_ledger_records_total")
+        self.ledger_opens = ledger_records.labels("open")
+        self.ledger_settles = ledger_records.labels("settle")
+        self.ledger_write = histogram("tidegate_ledger_write_seconds").series
         self.cost = counter("tidegate_cost_usd_total")
         self.usage_source = counter("tidegate_usage_source_total")
         self.usage_provider = self.usage_source.labels("provider")

@@ -77,6 +77,7 @@ class DataPlane:
         self._page = MetricsPage(segment, registry)
         self._estimators: dict[tuple[str, str], TokenEstimator] = {}
         self._keys_loaded = False
+        self._table_refused = 0
         self.draining = False
         limiter_key = hashlib.blake2b(snapshot.pepper, digest_size=32, person=b"tidegate-limits")
         directory = KeyDirectory(snapshot.pepper)
@@ -110,6 +111,23 @@ class DataPlane:
     def generation(self) -> int:
         """Configuration generation in force."""
         return self._gateway.state.snapshot.generation
+
+    def observe(self, connections: int, active: int) -> None:
+        """Refresh the gauges of connections, once a second."""
+        self._meters.connections.labels("active").set(float(active))
+        self._meters.connections.labels("idle").set(float(connections - active))
+        totals: dict[str, list[int]] = {}
+        for pool in self._pools.values():
+            if isinstance(pool, UpstreamPool):
+                total = totals.setdefault(pool.name, [0, 0])
+                total[0] += pool.connections_in_use
+                total[1] += pool.idle_connections
+        for provider, (in_use, idle) in totals.items():
+            self._meters.upstream_connections.labels(provider, "active").set(float(in_use))
+            self._meters.upstream_connections.labels(provider, "idle").set(float(idle))
+        refused = self._gateway.limiter.table.refused
+        self._meters.table_full.inc(refused - self._table_refused)
+        self._table_refused = refused
 
     def note_refusal(self, rule: str, status: int) -> None:
         """Count a request that the edge refused before it had an endpoint."""

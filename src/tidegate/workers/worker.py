@@ -54,6 +54,7 @@ from tidegate.sweep import Sweep
 from tidegate.workers.balance import AcceptBalance, BalancedServer
 
 MOST_OPEN_FILES: Final = 1 << 20
+OBSERVE_S: Final = 1.0
 EXIT_OK: Final = 0
 EXIT_ORPHANED: Final = 3
 """The supervisor is gone."""
@@ -77,6 +78,9 @@ class Plane(Protocol):
 
     def set_keys(self, keys: tuple[KeySnapshot, ...], generation: int) -> None:
         """Replace the table of keys."""
+
+    def observe(self, connections: int, active: int) -> None:
+        """Refresh the gauges, once a second."""
 
     def note_refusal(self, rule: str, status: int) -> None:
         """Count a request that the edge refused."""
@@ -197,10 +201,17 @@ class Worker:
         gc.collect()
         gc.freeze()
         self._server.start()
+        self._observe()
         self.segment.set(self.slot, SlotWord.KEYS_GENERATION, self._keys.generation)
         self.segment.set(self.slot, SlotWord.STATE, SlotState.READY)
         self._confirm(snapshot.generation, snapshot)
         self._channel.send(Ready())
+
+    def _observe(self) -> None:
+        """Let the data plane refresh its gauges, now and once a second."""
+        if self._plane is not None and self._server is not None:
+            self._plane.observe(len(self._server.connections), len(self._server.running))
+            self.loop.call_later(OBSERVE_S, self._observe)
 
     def _refuse_surprised(self, generation: int, error: Exception) -> None:
         """Refuse for a fault of ours, with its place but not its text, which may quote a value."""

@@ -22,3 +22,16 @@ DECISIONS = Family(
     labels=("limit", "decision"),
     values={"decision": frozenset({"allowed", "blocked", "shadow", "near"})},
 )
+TABLE_USED = Family(
+    "tidegate_rate_limit_table_used_ratio",
+    "gauge",
+    "Share of the limiter's table that holds a subject with less than its whole burst left; "
+    "above 0.6 a larger table is needed.",
+    merge="max",
+)
+TABLE_FULL = Family(
+    "tidegate_rate_limit_table_full_total",
+    "counter",
+    "Subjects that found no room in the limiter's table (limits per address let them pass, "
+    "others refuse).",
+)
