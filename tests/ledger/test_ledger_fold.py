@@ -428,8 +428,7 @@ def test_a_crash_at_any_call_of_the_database_changes_nothing_in_the_end(
         try:
             folder.tick()
         except Crash:
-            # The process is gone: nothing of it is asked again.
-            os.close(folder._lock_fd)
+            folder.abandon()  # as the end of its process does
         else:
             folder._retry_at_s = 0.0
             folder.close()
@@ -483,7 +482,7 @@ def test_rows_and_rollups_follow_any_history(history: list[tuple[str, int, int]]
                 try:
                     folder.tick()
                 except Crash:
-                    os.close(folder._lock_fd)
+                    folder.abandon()
                     folder = scene.folder(batch_records=3)
                 folder._store = scene.store
                 folder._retry_at_s = 0.0

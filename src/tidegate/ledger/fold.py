@@ -159,6 +159,10 @@ class Folder:
         """Fold what is there now and let another process take over. The store stays open."""
         self._retry_at_s = 0.0
         self.tick()
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Let another process take over now; it goes on where the last commit ended."""
         for writer in self._writers.values():
             writer.close()
         self._writers.clear()
