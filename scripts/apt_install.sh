@@ -5,6 +5,8 @@
 set -eu
 
 PATH=$PATH:/usr/sbin:/sbin
+# Debian keeps the programs of PostgreSQL in a folder of each version.
+for folder in /usr/lib/postgresql/*/bin; do PATH=$PATH:$folder; done
 missing=
 notes=
 while read -r program package skipped; do

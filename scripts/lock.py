@@ -1,7 +1,7 @@
 """Resolve the dependencies of pyproject.toml into the two lock files, with hashes.
 
-`requirements.lock` holds what the gateway runs with, `requirements-dev.lock` that and the `dev`
-group. Run by `make lock`, on the oldest supported Python, so that the lock has every backport.
+`requirements.lock` holds what the gateway runs with, `requirements-dev.lock` that the extras and
+the `dev` group. Run by `make lock`, on the oldest supported Python, so that the lock has every backport.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import tomllib
 import venv
+from itertools import chain
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -62,7 +63,8 @@ def main() -> None:
     """Write both lock files."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     runtime = project["project"]["dependencies"]
-    dev = runtime + project["dependency-groups"]["dev"]
+    extras = project["project"].get("optional-dependencies", {})
+    dev = [*runtime, *chain(*extras.values()), *project["dependency-groups"]["dev"]]
     with tempfile.TemporaryDirectory() as folder:
         # Of its own: the resolver's dependencies are nobody else's business.
         venv.create(folder, with_pip=True)
