@@ -380,7 +380,6 @@ class Connection(asyncio.Protocol):
         if self._paused:
             self._paused = False
             transport.resume_reading()
-        reply.finish()
         if (
             clean
             and self._keep_alive
@@ -393,3 +392,5 @@ class Connection(asyncio.Protocol):
             self._owner.release(self)
         else:
             self.discard()
+        # Last: the reader goes on inside this call, and may send on this connection again.
+        reply.finish()

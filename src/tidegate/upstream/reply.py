@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from tidegate.upstream.answer import UpstreamFault
 from tidegate.upstream.head import Framing, Head
+from tidegate.wake import Sleeper
 
 if TYPE_CHECKING:
     from tidegate.upstream.connection import Connection
@@ -21,20 +22,22 @@ HOLD_BYTES: Final = 256 * 1024
 
 
 class Reply:
-    """Implements `answer.UpstreamAnswer`; see there for `read`, `relay`, `pause`, `cancel`."""
+    """Implements `answer.UpstreamAnswer`; see there for `read`, `relay`, `pause`, `cancel`.
+
+    Its reader goes on inside the read callback that has brought the answer, see `wake.Sleeper`.
+    """
 
     __slots__ = (
         "_buffered",
         "_connection",
         "_fault",
         "_held",
-        "_loop",
         "_max_bytes",
         "_paused",
         "_pieces",
         "_sink",
         "_sink_error",
-        "_waiter",
+        "_sleeper",
         "framing",
         "headers",
         "status",
@@ -44,7 +47,7 @@ class Reply:
         self.status = 0
         self.headers: dict[bytes, bytes] = {}
         self.framing: Framing = "none"
-        self._loop = loop
+        self._sleeper = Sleeper(loop)
         self._connection: Connection | None = connection
         self._pieces: list[bytes] = []
         self._buffered = 0
@@ -52,7 +55,6 @@ class Reply:
         self._sink: Callable[[bytes], None] | None = None
         self._sink_error: Exception | None = None
         self._fault: UpstreamFault | None = None
-        self._waiter: asyncio.Future[None] | None = None
         self._paused = False
         self._held = False
 
@@ -63,12 +65,7 @@ class Reply:
 
         Called once, in the same step as the request is sent: nothing can have come yet.
         """
-        waiter = self._waiter = self._loop.create_future()
-        try:
-            await waiter
-        except BaseException:
-            self.cancel()
-            raise
+        await self._wait()
         if self.status == 0 and self._fault is not None:
             raise self._fault
 
@@ -98,23 +95,20 @@ class Reply:
             self._hold_or_release()
 
     def finish(self) -> None:
-        """The body is whole."""
+        """The body is whole. The reader may go on inside this call."""
         self._connection = None
-        self.wake()
+        self._sleeper.wake()
+
+    def wake(self) -> None:
+        """Let the reader, if it waits, look again. It may go on inside this call."""
+        self._sleeper.wake()
 
     def fail(self, fault: UpstreamFault) -> None:
         """There will be no more."""
         self._connection = None
         self._fault = fault
-        self.wake()
-
-    def wake(self) -> None:
-        """Let the waiting reader, if any, look again."""
-        waiter = self._waiter
-        if waiter is not None:
-            self._waiter = None
-            if not waiter.done():
-                waiter.set_result(None)
+        # Soon, not now: many may fail in one go, and who fails them has more to do.
+        self._sleeper.wake_soon()
 
     # What the reader calls.
 
@@ -182,11 +176,9 @@ class Reply:
             connection.discard()
 
     async def _wait(self) -> None:
-        """Suspend until `wake`. A cancelled reader gives the answer up."""
-        waiter = self._loop.create_future()
-        self._waiter = waiter
+        """Suspend until woken. A cancelled reader gives the answer up."""
         try:
-            await waiter
+            await self._sleeper
         except BaseException:
             self.cancel()
             raise
