@@ -10,6 +10,7 @@ from tidegate.config.settings import ProviderSettings, ServerSettings, Settings
 from tidegate.config.snapshot import (
     EdgeSnapshot,
     KeySnapshot,
+    LedgerSnapshot,
     LimitSnapshot,
     MetricsSnapshot,
     ModelSnapshot,
@@ -18,6 +19,7 @@ from tidegate.config.snapshot import (
     TargetSnapshot,
     TlsSnapshot,
 )
+from tidegate.config.units import Duration
 
 _NO_WINDOW_NS = 1_000_000_000
 """Window of a concurrency limit, which has none: the limiter wants one and never uses it."""
@@ -54,7 +56,20 @@ def compile_snapshot(
         log_level=settings.logging.level,
         open_retries=settings.routing.retries,
         open_total_s=settings.routing.timeout.seconds,
+        access_log=settings.logging.access,
+        ledger=LedgerSnapshot(
+            when_full=settings.ledger.when_full,
+            max_journal_bytes=settings.ledger.max_journal_bytes,
+            keep_rows_days=_days(settings.ledger.keep_rows),
+            keep_sums_days=None
+            if settings.ledger.keep_sums is None
+            else _days(settings.ledger.keep_sums),
+        ),
     )
+
+
+def _days(duration: Duration) -> int:
+    return int(duration.seconds // 86_400)
 
 
 def config_keys(settings: Settings, pepper: bytes) -> tuple[KeySnapshot, ...]:

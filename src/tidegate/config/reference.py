@@ -14,6 +14,7 @@ from tidegate.config.environment import ALIASES, OVERRIDES
 from tidegate.config.secret import Secret, Text
 from tidegate.config.settings import (
     KeySettings,
+    LedgerSettings,
     LimitSettings,
     LoggingSettings,
     MetricsSettings,
@@ -39,6 +40,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("keys.<name>", KeySettings),
     ("stores", StoreSettings),
     ("metrics", MetricsSettings),
+    ("ledger", LedgerSettings),
     ("logging", LoggingSettings),
 )
 

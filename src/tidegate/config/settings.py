@@ -390,12 +390,37 @@ class MetricsSettings(Section):
     )
 
 
+class LedgerSettings(Section):
+    """The record of each attempt at a provider, its tokens and its cost."""
+
+    when_full: Literal["stop", "serve"] = Field(
+        default="stop",
+        description="Without room for a record: `stop` answers 503, `serve` goes on unrecorded.",
+    )
+    max_journal_bytes: Annotated[SizeSetting, Field(ge=_MIB, le=1024 * 1024 * _MIB)] = Field(
+        default=4096 * _MIB,
+        description="What journals may hold that the database has not taken yet.",
+    )
+    keep_rows: Annotated[DurationSetting, _between(_s(86_400), _s(400 * 86_400))] = Field(
+        default=_s(90 * 86_400), description="How long single attempts are kept; whole days."
+    )
+    keep_sums: Annotated[DurationSetting, _between(_s(86_400), _s(400 * 86_400))] | None = Field(
+        default=None, description="How long the sums per hour, key and model are kept; for ever."
+    )
+    prices: PathSetting | None = Field(
+        default=None,
+        description="File of prices that go before the built-in ones: "
+        "`prices: [{provider, model, input, output}]`, US dollars per million tokens.",
+    )
+
+
 class LoggingSettings(Section):
     """What is written to standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least level that is written."
     )
+    access: bool = Field(default=True, description="Whether each request is written as a line.")
 
 
 class Settings(Section):
@@ -422,6 +447,7 @@ class Settings(Section):
     metrics: MetricsSettings = Field(
         default_factory=MetricsSettings, description="The metrics page."
     )
+    ledger: LedgerSettings = Field(default_factory=LedgerSettings, description="The ledger.")
     logging: LoggingSettings = Field(default_factory=LoggingSettings, description="Logs.")
 
 

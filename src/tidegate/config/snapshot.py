@@ -136,8 +136,20 @@ class MetricsSnapshot(msgspec.Struct, frozen=True):
         return f"MetricsSnapshot({self.access!r}, …)"
 
 
+class LedgerSnapshot(msgspec.Struct, frozen=True):
+    """How attempts are recorded. Days are whole; None keeps for ever."""
+
+    when_full: str = "stop"
+    max_journal_bytes: int = 4 * 1024 * 1024 * 1024
+    keep_rows_days: int | None = 90
+    keep_sums_days: int | None = None
+
+
 class Snapshot(msgspec.Struct, frozen=True):
-    """One whole configuration generation. `open_*` hold for `<provider>/<model>` names."""
+    """One whole configuration generation. `open_*` hold for `<provider>/<model>` names.
+
+    `prices` is the packed price table (`ledger.prices`); this layer does not look into it.
+    """
 
     generation: int
     edge: EdgeSnapshot
@@ -151,6 +163,9 @@ class Snapshot(msgspec.Struct, frozen=True):
     log_level: str = "info"
     open_retries: int = 2
     open_total_s: float = 600.0
+    access_log: bool = True
+    ledger: LedgerSnapshot = LedgerSnapshot()
+    prices: bytes = b""
 
     @override
     def __repr__(self) -> str:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tidegate.config.snapshot import Snapshot
 from tidegate.ledger import JOURNAL_FOLDER
-from tidegate.ledger.fold import EVERY_S, Folder
+from tidegate.ledger.fold import EVERY_S, Folder, Retention
 from tidegate.metrics.registry import Registry
 from tidegate.stores.ledger import SqliteLedger
 
@@ -19,8 +20,9 @@ FOLD_EVERY_S = EVERY_S
 class LedgerJob:
     """The one reader of an instance's journals. Make it on the loop, run it on the thread."""
 
-    def __init__(self, data_dir: Path, registry: Registry) -> None:
-        self._data_dir = data_dir
+    def __init__(self, snapshot: Snapshot, registry: Registry) -> None:
+        self._data_dir = Path(snapshot.data_dir)
+        self._retention = Retention(snapshot.ledger.keep_rows_days, snapshot.ledger.keep_sums_days)
         self._folder: Folder | None = None
         self._pending_bytes = registry.gauge(
             registry.families["tidegate_ledger_pending_bytes"]
@@ -32,7 +34,9 @@ class LedgerJob:
         folder = self._folder
         if folder is None:
             folder = self._folder = Folder(
-                self._data_dir / JOURNAL_FOLDER, SqliteLedger(self._data_dir)
+                self._data_dir / JOURNAL_FOLDER,
+                SqliteLedger(self._data_dir),
+                retention=self._retention,
             )
         folder.tick()
         self._pending_bytes.set(float(folder.backlog_bytes))

@@ -103,7 +103,7 @@ class Control:
         return [
             Job("keys", POLL_S, table.poll),
             Job("limits", SAVE_EVERY_S, save_limits, at_end=True),
-            Job("ledger", FOLD_EVERY_S, LedgerJob(data_dir, self.registry).tick, at_end=True),
+            Job("ledger", FOLD_EVERY_S, LedgerJob(snapshot, self.registry).tick, at_end=True),
         ]
 
     # Orders

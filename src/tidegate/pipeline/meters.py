@@ -64,7 +64,9 @@ class TargetMeters:
             meters.tokens.labels(*self._labels, "cache_write").inc(usage.cache_write_tokens)
         if usage.reasoning_tokens:
             meters.tokens.labels(*self._labels, "reasoning").inc(usage.reasoning_tokens)
-        if cost_nano_usd:
+        if cost_nano_usd is None:
+            meters.unpriced.labels(*self._labels).inc()
+        elif cost_nano_usd:
             meters.cost.labels(*self._labels).inc(cost_nano_usd / 1e9)
 
 
@@ -136,6 +138,7 @@ class Meters:
         self.ledger_settles = ledger_records.labels("settle")
         self.ledger_write = histogram("tidegate_ledger_write_seconds").series
         self.cost = counter("tidegate_cost_usd_total")
+        self.unpriced = counter("tidegate_unpriced_requests_total")
         self.usage_source = counter("tidegate_usage_source_total")
         self.usage_provider = self.usage_source.labels("provider")
         self.usage_unknown = self.usage_source.labels("none")

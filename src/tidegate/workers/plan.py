@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from tidegate.config.snapshot import ModelSnapshot, ProviderSnapshot, encode_snapshot
 from tidegate.control.messages import Drain, encode_keys
 from tidegate.errors import ConfigError
@@ -79,6 +81,8 @@ def load_plan(overrides: Overrides, generation: int, *, previous: Plan | None = 
     from tidegate.config.compile import compile_snapshot, config_keys
     from tidegate.config.load import check_bind, load_settings
     from tidegate.config.pepper import load_or_create_pepper
+    from tidegate.ledger.catalogue import compile_price_table
+    from tidegate.ledger.prices import encode_price_table
     from tidegate.providers.discover import providers_by_name
 
     kinds = providers_by_name()
@@ -96,6 +100,10 @@ def load_plan(overrides: Overrides, generation: int, *, previous: Plan | None = 
     snapshot = compile_snapshot(
         loaded.settings, kinds=kinds, generation=generation, pepper=pepper, data_dir=data_dir
     )
+    table = compile_price_table(
+        {provider.kind for provider in snapshot.providers}, loaded.settings.ledger.prices
+    )
+    snapshot = msgspec.structs.replace(snapshot, prices=encode_price_table(table))
     plan = Plan(
         generation=generation,
         snapshot=encode_snapshot(snapshot),

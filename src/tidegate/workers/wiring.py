@@ -23,6 +23,7 @@ from tidegate.keys.directory import KeyDirectory
 from tidegate.keys.throttle import GuessThrottle
 from tidegate.ledger import JOURNAL_FOLDER
 from tidegate.ledger.journal import Journal
+from tidegate.ledger.prices import decode_price_table
 from tidegate.limits.concurrency import ConcurrencyTable
 from tidegate.limits.limiter import Limiter
 from tidegate.memory import LIMITER_LOCK, Segment, SlotWord
@@ -95,11 +96,13 @@ class DataPlane:
             ),
             throttle=GuessThrottle(),
             meters=self._meters,
-            access_log=AccessLog(loop, access_log_fd),
+            access_log=AccessLog(loop, access_log_fd if snapshot.access_log else None),
             journal=Journal(
                 Path(snapshot.data_dir) / JOURNAL_FOLDER,
                 slot,
                 segment.get(slot, SlotWord.INCARNATION),
+                cap_bytes=snapshot.ledger.max_journal_bytes,
+                policy="serve" if snapshot.ledger.when_full == "serve" else "stop",
             ),
             render_page=self._page.render,
             is_ready=self.is_ready,
@@ -166,6 +169,7 @@ class DataPlane:
         self._gateway.journal.close()
 
     def _build(self, snapshot: Snapshot) -> State:
+        self._prices = decode_price_table(snapshot.prices)
         providers = {provider.name: provider for provider in snapshot.providers}
         problems: list[tuple[str, str]] = []
         for provider in snapshot.providers:
@@ -227,6 +231,8 @@ class DataPlane:
             stream_usage=provider.stream_usage,
         )
         target.meters = self._meters.target(provider.name, label)
+        target.price = self._prices.find(provider.name, provider.kind, model)
+        target.price_version = self._prices.version
         target.estimator = self._estimators.setdefault((provider.name, label), TokenEstimator())
         return target
 

@@ -27,3 +27,9 @@ USAGE_SOURCE = Family(
     labels=("source",),
     values={"source": frozenset({"provider", "estimated", "partial", "none"})},
 )
+UNPRICED = Family(
+    "tidegate_unpriced_requests_total",
+    "counter",
+    "Attempts with known tokens whose model has no known price; their cost is missing above.",
+    labels=("provider", "model"),
+)
