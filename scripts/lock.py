@@ -1,7 +1,8 @@
 """Resolve the dependencies of pyproject.toml into the two lock files, with hashes.
 
-`requirements.lock` holds what the gateway runs with, `requirements-dev.lock` that, the extras and the
-`dev` group. Run by `make lock`, on the oldest supported Python, so that the lock has every backport.
+`requirements.lock` holds what the gateway runs with; `requirements-dev.lock` that, what extras add,
+and the `dev` group. Run by `make lock`, on the oldest supported Python, whose backports others
+simply do not need.
 """
 
 from __future__ import annotations
