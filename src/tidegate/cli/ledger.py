@@ -50,6 +50,7 @@ def verify(
     ] = None,
 ) -> None:
     """Exit 0 when all agree, 1 with a line for each difference. The gateway may run or not."""
+    from tidegate.ledger import JOURNAL_FOLDER
     from tidegate.ledger.store import StoreDown
     from tidegate.ledger.verify import compare_page
     from tidegate.ledger.verify import verify as compare
@@ -57,9 +58,10 @@ def verify(
     folder = ledger_folder(config, data_dir)
     reader = open_reader(folder)
     try:
-        report = compare(folder / "journal", reader)
+        journals = folder / JOURNAL_FOLDER
+        report = compare(journals, reader)
         if page is not None:
-            instance = (folder / "journal" / "instance").read_text().strip()
+            instance = (journals / "instance").read_text().strip()
             compare_page(report, instance, reader, lambda: _read(page, page_token_env))
     except StoreDown as error:
         _fail(f"the database in {folder} cannot be used now: {error}")
