@@ -17,8 +17,9 @@ from tidegate.control.eventlog import EventLog
 from tidegate.control.jobs import Job, JobRunner
 from tidegate.control.keytable import KeyTable
 from tidegate.control.messages import decode_keys
-from tidegate.stores.database import Database, open_database
+from tidegate.stores.database import open_database
 from tidegate.stores.keys import KeyStore
+from tidegate.stores.protocols import Database
 
 PEPPER = b"p" * 32
 

@@ -16,8 +16,8 @@ from tests.ledger.ledger_scene import (
     progress_attempt,
     settle_attempt,
 )
-from tests.ledger.postgres_server import PostgresServer, binaries
 from tests.ledger.test_ledger_fold import Crash, FaultyStore, _write_a_story
+from tests.postgres_server import PostgresServer
 
 from tidegate.errors import ConfigError
 from tidegate.ledger.fold import Folder
@@ -32,15 +32,10 @@ from tidegate.stores.ledger_postgres import PostgresLedger  # noqa: E402 (needs 
 pytestmark = pytest.mark.external
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    """One server for all tests of this file."""
-    programs = binaries()
-    if programs is None:
-        pytest.skip("PostgreSQL's server is not installed (apt install postgresql)")
-    server = PostgresServer(programs)
-    yield server
-    server.remove()
+@pytest.fixture
+def server(postgres_server: PostgresServer) -> PostgresServer:
+    """The server that all tests share."""
+    return postgres_server
 
 
 class PostgresScene(Scene):

@@ -18,8 +18,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 
 from tidegate.errors import ConfigError
-from tidegate.stores.database import StoreError, open_database
+from tidegate.stores.database import open_database
 from tidegate.stores.migrations.upgrade import migrations, upgrade
+from tidegate.stores.protocols import StoreError
 from tidegate.stores.schema import SCHEMA_VERSION, metadata
 
 

@@ -3,24 +3,43 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
+from tests.postgres_server import PostgresServer
 
 from tidegate.config.digest import key_digest
 from tidegate.config.snapshot import KeySnapshot
-from tidegate.stores.database import Database, open_database
-from tidegate.stores.keys import KeyStore, KeyStoreError, new_secret
+from tidegate.stores.database import open_database
+from tidegate.stores.keys import CreatedKey, KeyStore, KeyStoreError, new_secret
+from tidegate.stores.postgres_database import PostgresDatabase
+from tidegate.stores.postgres_link import PostgresLink
+from tidegate.stores.protocols import Database
+from tidegate.stores.schema import keys
 
 PEPPER = bytes(range(32))
 NOW_MS = 1_800_000_000_000
 
 
+Opener = Callable[[], Database]
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.external)])
+def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
+    """Return what opens one database again and again, as every process does for itself."""
+    if request.param == "sqlite":
+        return lambda: open_database(tmp_path)
+    url = request.getfixturevalue("postgres_url")
+    return lambda: PostgresDatabase(PostgresLink(url))
+
+
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
+def database(opener: Opener) -> Iterator[Database]:
     """Open a fresh database."""
-    opened = open_database(tmp_path)
+    opened = opener()
     yield opened
     opened.close()
 
@@ -60,11 +79,13 @@ def test_no_models_and_all_models_are_not_the_same(store: KeyStore) -> None:
     assert [key.models for key in store.all_active(now_ms=NOW_MS)] == [(), None]
 
 
-def test_secrets_are_never_written(store: KeyStore, tmp_path: Path) -> None:
-    """Not in the file, not in its log, not in any representation."""
+def test_secrets_are_never_written(store: KeyStore, database: Database, tmp_path: Path) -> None:
+    """Not in a row, a file or its log, not in any representation."""
     created = store.create("ci", now_ms=NOW_MS)
-    middle = created.secret[8:-6].encode()
-    assert all(middle not in path.read_bytes() for path in tmp_path.iterdir())
+    middle = created.secret[8:-6]
+    assert all(middle.encode() not in path.read_bytes() for path in tmp_path.iterdir())
+    with database.read() as connection:
+        assert middle not in repr(connection.execute(select(keys)).all())
     assert created.secret not in repr(created) + repr(store.list())
     assert created.record.display == f"{created.secret[:6]}…{created.secret[-4:]}"
 
@@ -134,9 +155,9 @@ def test_the_first_key_is_made_once(store: KeyStore) -> None:
     assert store.create_first("first", now_ms=NOW_MS) is None
 
 
-def test_each_change_raises_the_version_for_every_reader(store: KeyStore, tmp_path: Path) -> None:
+def test_each_change_raises_the_version_for_every_reader(store: KeyStore, opener: Opener) -> None:
     """Also for one with a connection of its own, as the gateway has beside the command."""
-    other = open_database(tmp_path)
+    other = opener()
     reader = KeyStore(other, PEPPER)
     seen = [reader.version()]
     store.create("a", now_ms=NOW_MS)
@@ -148,3 +169,39 @@ def test_each_change_raises_the_version_for_every_reader(store: KeyStore, tmp_pa
     seen.append(reader.version())
     other.close()
     assert seen == [0, 1, 2, 2]
+
+
+def test_of_hosts_that_start_at_once_one_makes_the_first_key(opener: Opener) -> None:
+    """On a database that none of them has seen: each would print a key of its own otherwise."""
+    gate = threading.Barrier(4)
+    made: list[object] = []
+
+    def start() -> None:
+        gate.wait(10)
+        database = opener()
+        try:
+            made.append(KeyStore(database, PEPPER).create_first("first", now_ms=NOW_MS))
+        except BaseException as error:
+            made.append(error)
+        finally:
+            database.close()
+
+    hosts = [threading.Thread(target=start) for _ in range(4)]
+    for host in hosts:
+        host.start()
+    for host in hosts:
+        host.join(30)
+    assert len(made) == 4
+    assert [kind for kind in map(type, made) if kind is not type(None)] == [CreatedKey]
+
+
+@pytest.mark.external
+def test_a_key_of_one_host_works_on_all(postgres_server: PostgresServer) -> None:
+    """Hosts with the same pepper keep the same digests."""
+    url = postgres_server.new_database()
+    one, two = (PostgresDatabase(PostgresLink(url)) for _ in range(2))
+    created = KeyStore(one, PEPPER).create("ci", now_ms=NOW_MS)
+    (seen,) = KeyStore(two, PEPPER).all_active(now_ms=NOW_MS)
+    assert seen.digest == key_digest(PEPPER, created.secret)
+    one.close()
+    two.close()

@@ -175,8 +175,9 @@ def _has_database(outline: Outline, data_dir: Path | None) -> bool:
 @contextmanager
 def _store(outline: Outline, data_dir: Path | None) -> Iterator[KeyStore]:
     from tidegate.config.pepper import load_or_create_pepper
-    from tidegate.stores.database import StoreError, open_database
+    from tidegate.stores.database import open_database
     from tidegate.stores.keys import KeyStore, KeyStoreError
+    from tidegate.stores.protocols import StoreError
 
     folder = _data_dir(outline, data_dir)
     pepper, warning = load_or_create_pepper(folder)

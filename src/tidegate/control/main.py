@@ -46,8 +46,9 @@ from tidegate.errors import ConfigError
 from tidegate.memory import CONTROL_SLOT, Segment, SlotState, SlotWord
 from tidegate.metrics.families.rate_limits import TABLE_USED
 from tidegate.metrics.registry import Registry
-from tidegate.stores.database import Database, open_database
+from tidegate.stores.database import open_database
 from tidegate.stores.keys import KeyStore
+from tidegate.stores.protocols import Database
 
 EXIT_OK: Final = 0
 EXIT_ORPHANED: Final = 3

@@ -15,6 +15,8 @@ from sqlalchemy.engine import URL, Engine
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from tidegate.errors import ConfigError
+from tidegate.stores.protocols import Connection as AnyConnection
+from tidegate.stores.protocols import ConstraintViolated, StoreError
 from tidegate.stores.schema import SCHEMA_VERSION, metadata
 
 DATABASE_FILE: Final = "tidegate.db"
@@ -23,22 +25,18 @@ BUSY_S: Final = 10.0
 """How long a transaction waits for another process's one."""
 
 
-class StoreError(Exception):
-    """The database cannot be used now; the message is the database's own, without values."""
+class SqliteDatabase:
+    """A `Database` in one SQLite file in WAL mode, every commit on disk before it returns.
 
-
-class Database:
-    """One SQLite file in WAL mode, every commit on disk before it returns.
-
-    Safe for several processes; a `Database` belongs to one and must not cross a fork.
+    Safe for several processes; one object belongs to one and must not cross a fork.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """Give a connection inside a transaction that sees one state of the file.
+    def read(self) -> Iterator[AnyConnection]:
+        """See `Database.read`.
 
         Raises:
             StoreError: As `write`.
@@ -47,23 +45,27 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """Give a connection inside a transaction that no other writer runs beside.
-
-        Committed at the end of the block, rolled back by an exception.
+    def write(self) -> Iterator[AnyConnection]:
+        """See `Database.write`.
 
         Raises:
-            StoreError: The file cannot be used now (disk full, locked for long, damaged). A
-                violated constraint stays SQLAlchemy's `IntegrityError`.
+            StoreError: The file cannot be used now (disk full, locked for long, damaged).
+            ConstraintViolated: A statement in the block would break a rule of a table.
         """
-        with _told(), self._engine.connect() as connection:
-            connection.execution_options(tidegate_write=True)
-            with connection.begin():
-                yield connection
+        with _write(self._engine) as connection:
+            yield connection
 
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
+
+
+@contextmanager
+def _write(engine: Engine) -> Iterator[Connection]:
+    with _told(), engine.connect() as connection:
+        connection.execution_options(tidegate_write=True)
+        with connection.begin():
+            yield connection
 
 
 @contextmanager
@@ -72,12 +74,12 @@ def _told() -> Iterator[None]:
     try:
         yield
     except IntegrityError:
-        raise
+        raise ConstraintViolated("a rule of a table") from None
     except DatabaseError as error:
         raise StoreError(str(error.orig)) from None
 
 
-def open_database(data_dir: Path) -> Database:
+def open_database(data_dir: Path) -> SqliteDatabase:
     """Open `data_dir/tidegate.db`, made and brought to the current schema if needed.
 
     Any number of processes may do so at once: one migrates, the others wait for it. A
@@ -99,7 +101,7 @@ def open_database(data_dir: Path) -> Database:
     except ConfigError:
         engine.dispose()
         raise
-    return Database(engine)
+    return SqliteDatabase(engine)
 
 
 def _make_file(path: Path) -> None:
@@ -154,7 +156,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _bring_up_to_date(engine: Engine) -> None:
-    with Database(engine).write() as connection:
+    with _write(engine) as connection:
         if _is_empty(connection):
             _make_schema(connection)
             return

@@ -6,16 +6,15 @@ import secrets
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Row, func, insert, or_, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import func, insert, or_, select, update
 from typing_extensions import override
 
 from tidegate.config.digest import key_digest
 from tidegate.config.snapshot import KeySnapshot
-from tidegate.stores.database import Database
+from tidegate.stores.protocols import Connection, ConstraintViolated, Database
 from tidegate.stores.schema import keys, revisions
 
 SECRET_PREFIX: Final = "tg-"  # noqa: S105 (what secrets start with, so that scanners see them)
@@ -109,8 +108,13 @@ class KeyStore:
         Raises:
             KeyStoreError: A key that is not revoked has this name.
         """
-        with self._database.write() as connection:
-            return self._insert(connection, name, now_ms, limits, models, team, expires_at_ms)
+        try:
+            with self._database.write() as connection:
+                return self._insert(connection, name, now_ms, limits, models, team, expires_at_ms)
+        except ConstraintViolated:
+            raise KeyStoreError(
+                f"there is a key named {name!r}; revoke it first, or take another name"
+            ) from None
 
     def create_first(self, name: str, *, now_ms: int) -> CreatedKey | None:
         """Make a key if there has never been one; of two processes only one makes it."""
@@ -145,7 +149,7 @@ class KeyStore:
                 raise KeyStoreError(f"key {row.name!r} ({row.id}) is revoked already")
             connection.execute(update(keys).where(keys.c.id == row.id).values(revoked_at_ms=now_ms))
             _raise_version(connection)
-            row = connection.execute(select(keys).where(keys.c.id == row.id)).one()
+            row = connection.execute(select(keys).where(keys.c.id == row.id)).first()
         return _record(row)
 
     def all_active(self, *, now_ms: int) -> tuple[KeySnapshot, ...]:
@@ -182,7 +186,7 @@ class KeyStore:
         """Return a number that grows with each change, by any process (one small read)."""
         query = select(revisions.c.value).where(revisions.c.topic == _TOPIC)
         with self._database.read() as connection:
-            return connection.execute(query).scalar_one_or_none() or 0
+            return int(connection.execute(query).scalar_one_or_none() or 0)
 
     def _insert(
         self,
@@ -206,24 +210,19 @@ class KeyStore:
             expires_at_ms=expires_at_ms,
             revoked_at_ms=None,
         )
-        try:
-            connection.execute(
-                insert(keys).values(
-                    id=record.id,
-                    name=name,
-                    digest=key_digest(self._pepper, secret),
-                    display=record.display,
-                    limits=_json(record.limits),
-                    models=None if record.models is None else _json(record.models),
-                    team=team,
-                    created_at_ms=now_ms,
-                    expires_at_ms=expires_at_ms,
-                )
+        connection.execute(
+            insert(keys).values(
+                id=record.id,
+                name=name,
+                digest=key_digest(self._pepper, secret),
+                display=record.display,
+                limits=_json(record.limits),
+                models=None if record.models is None else _json(record.models),
+                team=team,
+                created_at_ms=now_ms,
+                expires_at_ms=expires_at_ms,
             )
-        except IntegrityError:
-            raise KeyStoreError(
-                f"there is a key named {name!r}; revoke it first, or take another name"
-            ) from None
+        )
         _raise_version(connection)
         return CreatedKey(record, secret)
 
@@ -236,7 +235,7 @@ def _raise_version(connection: Connection) -> None:
         connection.execute(insert(revisions).values(topic=_TOPIC, value=1))
 
 
-def _record(row: Row[tuple[object, ...]]) -> KeyRecord:
+def _record(row: Any) -> KeyRecord:
     return KeyRecord(
         id=row.id,
         name=row.name,
