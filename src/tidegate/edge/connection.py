@@ -251,7 +251,17 @@ class Connection(asyncio.Protocol):
         self._skipped_blank_line = False
         self._served += 1
         self._exchange = exchange
-        self._take_body(exchange, data, end + 4)
+        start = end + 4
+        if len(data) - start == exchange.content_length and not (
+            self._is_reading_paused or self.is_write_paused or self._eof_at is not None
+        ):
+            # The usual case, a whole request and nothing behind it, without three calls (0.4 µs).
+            exchange.body = data[start:]
+            self._buffer, self._offset = b"", 0
+            self.state = ANSWERING
+            self.deadline = math.inf
+        else:
+            self._take_body(exchange, data, start)
         self.server.exchange_started(exchange)
 
     def _await_head(self) -> None:
@@ -419,6 +429,16 @@ class Connection(asyncio.Protocol):
         self._exchange = None
         if not exchange.keep_alive:
             self._close_readable()
+        elif self.state == ANSWERING and not (
+            self._buffer
+            or self.server.is_draining
+            or self.is_write_paused
+            or self._is_reading_paused
+            or self._eof_at is not None
+        ):
+            # The usual case, nothing to look after, without two calls: wait for what comes.
+            self.state = HEAD
+            self.deadline = self.loop.time() + self.server.caps.keep_alive_s
         elif self.state != BODY:
             self._exchange_over()
 

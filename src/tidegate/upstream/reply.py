@@ -65,7 +65,11 @@ class Reply:
 
         Called once, in the same step as the request is sent: nothing can have come yet.
         """
-        await self._wait()
+        try:
+            await self._sleeper
+        except BaseException:
+            self.cancel()
+            raise
         if self.status == 0 and self._fault is not None:
             raise self._fault
 
@@ -74,6 +78,14 @@ class Reply:
         self.status = head.status
         self.headers = head.headers
         self.framing = head.framing
+
+    def take_whole(self, head: Head, body: bytes) -> None:
+        """Show an answer that came whole in one read, before anybody can have asked for it."""
+        self.status = head.status
+        self.headers = head.headers
+        self.framing = head.framing
+        self._pieces.append(body)
+        self._buffered = len(body)
 
     def deliver(self, piece: bytes) -> None:
         """Take the next bytes of the body, never empty."""
