@@ -23,11 +23,9 @@ from tidegate.errors import ConfigError
 from tidegate.ledger.fold import Folder
 from tidegate.ledger.store import AttemptRow, FoldBatch, RowsDiffer, StoreDown
 from tidegate.ledger.verify import verify
+from tidegate.stores.ledger_postgres import PostgresLedger
+from tidegate.stores.postgres_link import PostgresLink
 from tidegate.stores.schema import SCHEMA_VERSION, metadata
-
-asyncpg = pytest.importorskip("asyncpg", reason="asyncpg is not installed")
-
-from tidegate.stores.ledger_postgres import PostgresLedger  # noqa: E402 (needs asyncpg)
 
 pytestmark = pytest.mark.external
 
@@ -44,7 +42,8 @@ class PostgresScene(Scene):
     def __init__(self, data_dir: Path, dsn: str) -> None:
         self.data_dir = data_dir
         self.journals = data_dir / "journal"
-        self.ledger = PostgresLedger(dsn)
+        self.link = PostgresLink(dsn)
+        self.ledger = PostgresLedger(self.link)
         self.store = self.ledger  # type: ignore[assignment]
 
     def execute(self, statement: str) -> None:
@@ -66,7 +65,7 @@ def scene(tmp_path: Path, server: PostgresServer) -> Iterator[PostgresScene]:
             lambda connection, table=table: connection.execute(f"DELETE FROM {table}")
         )
     yield scene
-    scene.store.close()
+    scene.link.close()
 
 
 def test_the_migrations_lead_to_the_schema(scene: PostgresScene) -> None:
@@ -100,9 +99,9 @@ def test_a_newer_schema_is_refused(scene: PostgresScene, server: PostgresServer)
     """An old release must not write to what it does not understand."""
     change = "UPDATE alembic_version SET version_num = "
     scene.execute(f"{change}'9999'")
-    other = PostgresLedger(server.dsn)
+    other = PostgresLink(server.dsn)
     with pytest.raises(ConfigError, match="9999"):
-        other.count_rows()
+        PostgresLedger(other).count_rows()
     other.close()
     scene.execute(f"{change}'{SCHEMA_VERSION}'")
 
@@ -189,7 +188,7 @@ def test_a_crash_at_any_call_changes_nothing_in_the_end(
         outcomes.append({key: row.outcome for key, row in host.rows().items()})
         assert host.rollups() == host.sums_of_rows()
         alive.close()
-        host.store.close()
+        host.link.close()
     assert len(outcomes[0]) == 24
     assert all(found == outcomes[0] for found in outcomes)
 
@@ -251,7 +250,7 @@ def test_two_hosts_fold_into_one_database_at_once(
             assert folder.store_failures == 0
             alive.close()
             folder.abandon()
-            host.store.close()
+            host.link.close()
         except BaseException as error:
             failures.append(error)
 

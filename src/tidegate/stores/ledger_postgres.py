@@ -8,7 +8,6 @@ SQLite; here 6 to 10 µs of our CPU a record, and about as much in the server.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
@@ -28,13 +27,14 @@ from tidegate.ledger.store import (
     Sums,
 )
 from tidegate.stores import ledger_sql as sql
-from tidegate.stores.postgres import bring_up_to_date
+from tidegate.stores.postgres_link import PostgresLink
+from tidegate.stores.protocols import ConstraintViolated, StoreError
 from tidegate.stores.schema import ledger_attempts
 
 _T = TypeVar("_T")
 
-CONNECT_S: Final = 5.0
-TRANSACTION_S: Final = 15.0
+TRANSACTION_S: Final = 8.0
+"""A batch takes 0.1 s. Less than control may take to end: it waits for the last one."""
 
 _PROGRESS_COLUMNS: Final = (
     "input_tokens",
@@ -97,26 +97,16 @@ _FIND: Final = (
 
 
 class PostgresLedger:
-    """A `LedgerStore` and `LedgerReader` on a server; asyncpg behind blocking methods.
-
-    It has an event loop of its own, so it must be used from a thread whose loop, if there is
-    one, does not run. The connection is opened, and the schema brought up to date, at first use;
-    it is opened again after a failure.
+    """A `LedgerStore` and `LedgerReader` on a server that several hosts may share.
 
     Args:
-        dsn: `postgresql://user:password@host:port/database`.
-        connect_s: How long opening a connection may take.
+        link: The connections; whoever opened it closes it.
         transaction_s: How long a transaction may take.
     """
 
-    def __init__(
-        self, dsn: str, *, connect_s: float = CONNECT_S, transaction_s: float = TRANSACTION_S
-    ) -> None:
-        self._dsn = dsn
-        self._connect_s = connect_s
+    def __init__(self, link: PostgresLink, *, transaction_s: float = TRANSACTION_S) -> None:
+        self._link = link
         self._transaction_s = transaction_s
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._connection: asyncpg.Connection | None = None
 
     # ------------------------------------------------------------------ LedgerStore
 
@@ -171,11 +161,7 @@ class PostgresLedger:
         return self._run(write, "read_committed")
 
     def close(self) -> None:
-        """Give the connection and the loop back."""
-        loop, self._loop = self._loop, None
-        if loop is not None:
-            self._drop(loop)
-            loop.close()
+        """See `LedgerStore.close`: every call has given its connection back already."""
 
     # ------------------------------------------------------------------ LedgerReader
 
@@ -216,7 +202,7 @@ class PostgresLedger:
         """See `LedgerReader.damage`. A server checks its own pages: nothing to tell here."""
         return []
 
-    # ------------------------------------------------------------------ the connection
+    # ------------------------------------------------------------------ transactions
 
     def _fetch(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         async def read(connection: asyncpg.Connection) -> list[tuple[Any, ...]]:
@@ -232,53 +218,17 @@ class PostgresLedger:
     ) -> _T:
         """Run *work* in a transaction, by default one that sees one state of all tables.
 
-        The driver's errors become `StoreDown`.
+        What keeps it from being done becomes `StoreDown`.
         """
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-        try:
-            return self._loop.run_until_complete(self._transact(work, isolation))
-        except RowsDiffer:
-            raise
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            self._drop(self._loop)
-            full = isinstance(error, asyncpg.DiskFullError)
-            raise StoreDown(_reason(error), full=full) from error
 
-    async def _transact(
-        self, work: Callable[[asyncpg.Connection], Awaitable[_T]], isolation: str
-    ) -> _T:
-        if self._connection is None:
-            self._connection = await asyncio.wait_for(self._connect(), self._connect_s)
-        connection = self._connection
-        assert connection is not None
-
-        async def whole() -> _T:
+        async def transact(connection: asyncpg.Connection) -> _T:
             async with connection.transaction(isolation=isolation):
                 return await work(connection)
 
-        return await asyncio.wait_for(whole(), self._transaction_s)
-
-    async def _connect(self) -> asyncpg.Connection:
-        connection = await asyncpg.connect(self._dsn, timeout=self._connect_s)
         try:
-            await bring_up_to_date(connection)
-        except BaseException:
-            connection.terminate()
-            raise
-        return connection
-
-    def _drop(self, loop: asyncio.AbstractEventLoop) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.terminate()
-            # One turn of the loop lets the transport close its socket.
-            loop.run_until_complete(asyncio.sleep(0))
-
-
-def _reason(error: Exception) -> str:
-    """Return what went wrong, without the values of a statement that a detail may quote."""
-    return getattr(error, "message", None) or str(error) or type(error).__name__
+            return self._link.run(transact, self._transaction_s)
+        except (StoreError, ConstraintViolated) as error:
+            raise StoreDown(str(error), full=getattr(error, "full", False)) from None
 
 
 def _count_of(status: str) -> int:
