@@ -96,7 +96,7 @@ async def test_a_failing_job_is_told_of_and_tried_again() -> None:
 
     runner = JobRunner(EventLog("test", stream_fd=writer, human=False))
     runner.add(Job("fails", 0.005, fails))
-    runner.add(Job("works", 0.005, works, at_end=True))
+    runner.add(Job("works", 0.005, works, at_end=works))
     async with asyncio.timeout(5):
         await ended.wait()
     before = len(runs)

@@ -10,8 +10,10 @@ import typer
 from tidegate import __version__
 from tidegate.cli.check import check
 from tidegate.cli.keys import keys
+from tidegate.cli.ledger import ledger
 from tidegate.cli.providers import providers
 from tidegate.cli.serve import serve
+from tidegate.cli.usage import usage
 from tidegate.errors import ConfigError
 
 # Plain help: rich costs 50 ms that every command would pay.
@@ -27,6 +29,8 @@ app.command(short_help="Run the gateway.")(serve)
 app.command(short_help="Check a configuration.")(check)
 app.add_typer(keys)
 app.command(short_help="List the kinds of providers.")(providers)
+app.command(short_help="Show what was used.")(usage)
+app.add_typer(ledger)
 
 
 def _show_version(wanted: bool) -> None:

@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 
 
 class Job(NamedTuple):
-    """Blocking work, done every `every_s` seconds, and once more at the end if `at_end`.
+    """Blocking work, done every `every_s` seconds; `at_end` is done once at the end.
 
     An exception of `run` is logged (at most twice a minute) and the job tried again.
     """
@@ -29,7 +29,7 @@ class Job(NamedTuple):
     name: str
     every_s: float
     run: Callable[[], None]
-    at_end: bool = False
+    at_end: Callable[[], None] | None = None
 
 
 class JobRunner:
@@ -56,8 +56,8 @@ class JobRunner:
         for task in self._tasks:
             task.cancel()
         for job in self._jobs:
-            if job.at_end:
-                await self._run(job)
+            if job.at_end is not None:
+                await self._run(job._replace(run=job.at_end))
         self._thread.shutdown(wait=False)
 
     async def _repeat(self, job: Job) -> None:

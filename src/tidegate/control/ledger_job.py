@@ -14,7 +14,9 @@ from tidegate.ledger.fold import EVERY_S, Folder, Retention
 from tidegate.metrics.registry import Registry
 from tidegate.stores.ledger import SqliteLedger
 
-FOLD_EVERY_S = EVERY_S
+TICK_EVERY_S = EVERY_S
+#: Rows are this old at the most when `tidegate usage` reads them.
+FOLD_EVERY_S = 1.0
 
 
 class LedgerJob:
@@ -37,7 +39,15 @@ class LedgerJob:
                 self._data_dir / JOURNAL_FOLDER,
                 SqliteLedger(self._data_dir),
                 retention=self._retention,
+                fold_every_s=FOLD_EVERY_S,
             )
         folder.tick()
         self._pending_bytes.set(float(folder.backlog_bytes))
         self._lag_s.set(folder.lag_s)
+
+    def close(self) -> None:
+        """Fold what is left, at the end of the process."""
+        if self._folder is None:
+            self.tick()
+        if self._folder is not None:
+            self._folder.close()

@@ -27,7 +27,7 @@ from tidegate.control.child_channel import (
 from tidegate.control.eventlog import EventLog
 from tidegate.control.jobs import Job, JobRunner
 from tidegate.control.keytable import FIRST_KEY_NAME, POLL_S, KeyTable
-from tidegate.control.ledger_job import FOLD_EVERY_S, LedgerJob
+from tidegate.control.ledger_job import TICK_EVERY_S, LedgerJob
 from tidegate.control.limiter_snapshot import SAVE_EVERY_S, LimiterSnapshot
 from tidegate.control.messages import (
     Applied,
@@ -101,10 +101,11 @@ class Control:
             limits.save()
             used.set(limits.used_ratio)
 
+        ledger = LedgerJob(snapshot, self.registry)
         return [
             Job("keys", POLL_S, table.poll),
-            Job("limits", SAVE_EVERY_S, save_limits, at_end=True),
-            Job("ledger", FOLD_EVERY_S, LedgerJob(snapshot, self.registry).tick, at_end=True),
+            Job("limits", SAVE_EVERY_S, save_limits, at_end=save_limits),
+            Job("ledger", TICK_EVERY_S, ledger.tick, at_end=ledger.close),
         ]
 
     # Orders

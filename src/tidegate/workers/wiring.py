@@ -128,6 +128,7 @@ class DataPlane:
         for provider, (in_use, idle) in totals.items():
             self._meters.upstream_connections.labels(provider, "active").set(float(in_use))
             self._meters.upstream_connections.labels(provider, "idle").set(float(idle))
+        self._gateway.journal.flush()
         refused = self._gateway.limiter.table.refused
         self._meters.table_full.inc(refused - self._table_refused)
         self._table_refused = refused
