@@ -164,11 +164,6 @@ keys: {k: {secret: env:NOT_SET, limits: [c]}}
         ),
         ("default_limits: x", "default_limits", "must be a list"),
         (
-            "stores: {database: 'postgresql://u:p@h/d'}",
-            "stores.database",
-            "PostgreSQL is not supported yet; leave it at sqlite",
-        ),
-        (
             "stores: {shared: 'redis://h'}",
             "stores.shared",
             "a shared store is not supported yet; leave it at none",

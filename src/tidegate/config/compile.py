@@ -6,8 +6,9 @@ from pathlib import Path
 
 from tidegate.config.digest import key_digest
 from tidegate.config.provider_kind import Kinds
-from tidegate.config.settings import ProviderSettings, ServerSettings, Settings
+from tidegate.config.settings import ProviderSettings, ServerSettings, Settings, StoreSettings
 from tidegate.config.snapshot import (
+    DatabaseSnapshot,
     EdgeSnapshot,
     KeySnapshot,
     LedgerSnapshot,
@@ -86,6 +87,14 @@ def config_keys(settings: Settings, pepper: bytes) -> tuple[KeySnapshot, ...]:
         )
         for name, key in settings.keys.items()
     )
+
+
+def database_snapshot(stores: StoreSettings) -> DatabaseSnapshot | None:
+    """Return the server that keys and ledger are on, or None for the file."""
+    if not stores.database.is_postgresql:
+        return None
+    password = stores.password.reveal() if stores.password else None
+    return DatabaseSnapshot(stores.database.reveal(), password)
 
 
 def _edge(server: ServerSettings) -> EdgeSnapshot:

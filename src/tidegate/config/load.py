@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -202,6 +203,10 @@ def _late_problems(settings: Settings, base_dir: Path) -> list[tuple[SettingPath
             reason = f"must be at least {MIN_TOKEN_CHARACTERS} ASCII characters without blanks"
             found.append((("metrics", "token"), reason))
     found += _limit_problems(settings)
+    database = settings.stores.database
+    if database.is_postgresql and importlib.util.find_spec("asyncpg") is None:
+        reason = "PostgreSQL needs one more package: pip install 'tidegate[postgres]'"
+        found.append((("stores", "database"), reason))
     server = settings.server
     if server.port == server.control_port != 0:
         found.append((("server", "control_port"), "is the data port's too; take another"))
@@ -259,6 +264,7 @@ def _risks(settings: Settings, kinds: Kinds, sources: Sources) -> list[str]:
             warnings.append(f"{place}: its credential travels unencrypted to {url}")
         if provider.api_key is not None and provider.api_key in sources.inline:
             warnings.append(f"{place}.api_key is written in the file; prefer env:NAME or file:PATH")
+    warnings += _database_risks(settings, sources)
     for name, key in settings.keys.items():
         place = show_path(("keys", name, "secret"))
         if key.secret in sources.inline:
@@ -267,6 +273,25 @@ def _risks(settings: Settings, kinds: Kinds, sources: Sources) -> list[str]:
             warnings.append(
                 f"{place} is shorter than {SHORT_KEY_CHARACTERS} characters and can be guessed; "
                 "`tidegate keys create` makes good ones"
+            )
+    return warnings
+
+
+def _database_risks(settings: Settings, sources: Sources) -> list[str]:
+    stores, warnings = settings.stores, []
+    for name, secret in (
+        ("database", stores.database),
+        ("password", stores.password),
+        ("pepper", stores.pepper),
+    ):
+        if secret is not None and any(secret is found for found in sources.inline):
+            warnings.append(f"stores.{name} is written in the file; prefer env:NAME or file:PATH")
+    if stores.database.is_postgresql and not stores.database.is_encrypted:
+        far = [host for host in stores.database.hosts if not _is_near(f"http://{host}")]
+        if far:
+            warnings.append(
+                f"stores.database: digests of keys may travel unencrypted to {', '.join(far)}; "
+                "add ?sslmode=verify-full to the address"
             )
     return warnings
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+from _blake2 import blake2b
 from pathlib import Path
 from typing import Final
 
+from tidegate.config.secret import Secret
 from tidegate.errors import ConfigError
 
 PEPPER_FILE: Final = "secret.key"
 PEPPER_BYTES: Final = 32
+_PERSON: Final = b"tidegate-pepper"
 
 
 def prepare_data_dir(data_dir: Path) -> None:
@@ -27,6 +30,20 @@ def prepare_data_dir(data_dir: Path) -> None:
         raise ConfigError([("server.data_dir", reason)]) from error
     if not os.access(data_dir, os.R_OK | os.W_OK | os.X_OK):
         raise ConfigError([("server.data_dir", f"{data_dir} cannot be written to by this user")])
+
+
+def find_pepper(setting: Secret | None, data_dir: Path) -> tuple[bytes, str | None]:
+    """Return the pepper that `stores.pepper` gives, else that of *data_dir*.
+
+    Returns and raises as `load_or_create_pepper` does.
+    """
+    if setting is None:
+        return load_or_create_pepper(data_dir)
+    prepare_data_dir(data_dir)
+    # Of any length and alphabet: what is used has the length of the file's.
+    return blake2b(
+        setting.reveal().encode(), digest_size=PEPPER_BYTES, person=_PERSON
+    ).digest(), None
 
 
 def load_or_create_pepper(data_dir: Path) -> tuple[bytes, str | None]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from tidegate.config.database_url import DatabaseUrl
 from tidegate.config.environment import ALIASES, OVERRIDES
 from tidegate.config.secret import Secret, Text
 from tidegate.config.settings import (
@@ -156,6 +157,7 @@ _TYPE_NAMES: dict[object, str] = {
     str: "text",
     Secret: "secret",
     Text: "text or secret",
+    DatabaseUrl: "address or secret",
     datetime: "day or moment",
     Duration: "duration",
     Any: "-",

@@ -11,8 +11,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
+from tidegate.config.database_url import DatabaseUrl
 from tidegate.config.field_types import (
     BaseUrl,
     DurationSetting,
@@ -36,6 +45,7 @@ _KIB = 1024
 _MIB = 1024 * 1024
 
 MAX_AMOUNT = 1_000_000_000
+MIN_PEPPER_CHARACTERS = 32
 #: Units that a limit may be written in one day; those that are counted now.
 LIMIT_UNITS = ("requests", "tokens", "input_tokens", "output_tokens", "usd", "concurrency")
 SUPPORTED_UNITS = ("requests", "concurrency")
@@ -349,19 +359,42 @@ class KeySettings(Section):
 class StoreSettings(Section):
     """Where state is kept."""
 
-    database: Literal["sqlite"] = Field(
-        default="sqlite", description="Keys and ledger: a SQLite file in `server.data_dir`."
+    database: DatabaseUrl = Field(
+        default=DatabaseUrl("sqlite"),
+        description="Keys and ledger: `sqlite`, a file in `server.data_dir`; or PostgreSQL, which "
+        "several hosts may share: `postgresql://user@host/name`, or `env:` or `file:` of that.",
+    )
+    password: Secret | None = Field(
+        default=None,
+        description="Password for PostgreSQL, if the address holds none: `env:NAME`, `file:PATH`.",
+    )
+    pepper: Secret | None = Field(
+        default=None,
+        description="What digests of keys are made with, the same on all hosts that share a "
+        f"database, at least {MIN_PEPPER_CHARACTERS} characters: `env:NAME`, `file:PATH`. "
+        "Default: the random `secret.key` in `server.data_dir`.",
     )
     shared: Literal["none"] = Field(
         default="none", description="Limits that several hosts share: none, each host counts alone."
     )
 
-    @field_validator("database", mode="before")
+    @field_validator("pepper")
     @classmethod
-    def _only_sqlite(cls, value: object) -> object:
-        if isinstance(value, str) and value.startswith(("postgres", "env:", "file:")):
-            raise ValueError("PostgreSQL is not supported yet; leave it at sqlite")
-        return value
+    def _check_pepper(cls, pepper: Secret | None) -> Secret | None:
+        if pepper is not None and len(pepper.reveal()) < MIN_PEPPER_CHARACTERS:
+            raise ValueError(f"must be at least {MIN_PEPPER_CHARACTERS} random characters")
+        return pepper
+
+    @field_validator("password")
+    @classmethod
+    def _check_password(cls, password: Secret | None, info: ValidationInfo) -> Secret | None:
+        database = info.data.get("database")
+        if password is not None and isinstance(database, DatabaseUrl):
+            if not database.is_postgresql:
+                raise ValueError("sqlite takes none")
+            if database.has_password:
+                raise ValueError("stands in the address already")
+        return password
 
     @field_validator("shared", mode="before")
     @classmethod

@@ -145,6 +145,20 @@ class LedgerSnapshot(msgspec.Struct, frozen=True):
     keep_sums_days: int | None = None
 
 
+class DatabaseSnapshot(msgspec.Struct, frozen=True):
+    """A PostgreSQL server. Control alone gets it; a worker never sees it.
+
+    `password` is the one that does not stand in `url`.
+    """
+
+    url: str
+    password: str | None = None
+
+    @override
+    def __repr__(self) -> str:
+        return "DatabaseSnapshot(…)"
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """One whole configuration generation. `open_*` hold for `<provider>/<model>` names.
 
