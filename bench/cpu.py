@@ -24,20 +24,30 @@ def process_tree(root_pid: int) -> list[int]:
     return tree
 
 
-def cpu_ns(root_pid: int) -> int:
-    """Return the nanoseconds that all living threads of a tree have been on a CPU.
+def cpu_ns(root_pid: int) -> dict[int, int]:
+    """Return, by pid, the nanoseconds that a tree's living threads have been on a CPU.
 
     User and system time together, by the scheduler's own clock (`schedstat`): the counters of
     `stat` have ticks of 10 ms. Threads that ended are not in it.
     """
-    total = 0
+    used: dict[int, int] = {}
     for pid in process_tree(root_pid):
         try:
             for task in Path(f"/proc/{pid}/task").iterdir():
-                total += int((task / "schedstat").read_text().split()[0])
+                used[pid] = used.get(pid, 0) + int((task / "schedstat").read_text().split()[0])
         except OSError:
             continue
-    return total
+    return used
+
+
+def core_busy_ns(core: int | None) -> int:
+    """Return how long a core (all of them for None) has worked, for whomever; ticks of 10 ms."""
+    name = "cpu" if core is None else f"cpu{core}"
+    for line in Path("/proc/stat").read_text().splitlines():
+        if line.split()[0] == name:
+            user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, line.split()[1:9])
+            return (user + nice + system + irq + softirq + steal) * 10_000_000
+    return 0
 
 
 def resident_bytes(pid: int) -> int:

@@ -14,7 +14,14 @@ from pathlib import Path
 
 import uvloop
 
-from bench.cpu import arguments, cpu_ns, process_tree, proportional_bytes, resident_bytes
+from bench.cpu import (
+    arguments,
+    core_busy_ns,
+    cpu_ns,
+    process_tree,
+    proportional_bytes,
+    resident_bytes,
+)
 from bench.load import (
     LoadError,
     ask_at_rate,
@@ -52,8 +59,12 @@ class CpuRow:
     nginx_us: Spread
     tidegate_us: Spread
     ratio: Spread
+    beside_worker_us: float
+    """What of the gateway's time its supervisor and control process took."""
     nginx_per_s: float
     tidegate_per_s: float
+    foreign_share: float
+    """Share of the tested core's time that other programs took: above 0.1, read ratios only."""
 
 
 def cpu_row(
@@ -74,6 +85,8 @@ def cpu_row(
     Raises:
         LoadError: An answer failed, or a stream arrived with too few bytes.
     """
+    beside_us: list[float] = []
+    foreign: list[float] = []
     cost_us: dict[str, list[float]] = {"nginx": [], "tidegate": []}
     per_s: dict[str, list[float]] = {"nginx": [], "tidegate": []}
     with tempfile.NamedTemporaryFile(suffix=".json") as file:
@@ -82,6 +95,7 @@ def cpu_row(
         for number in range(rounds + 1):
             for system in (nginx, gateway):
                 port = system.stream_port if stream else system.whole_port
+                began, busy_before = time.perf_counter(), core_busy_ns(system.core)
                 before = cpu_ns(system.pid)
                 result = run_wrk(
                     system,
@@ -90,12 +104,18 @@ def cpu_row(
                     connections=connections,
                     duration_s=duration_s if number else 1,
                 )
-                used_ns = cpu_ns(system.pid) - before
+                used = {pid: ns - before.get(pid, 0) for pid, ns in cpu_ns(system.pid).items()}
+                used_ns = sum(used.values())
+                busy_ns = core_busy_ns(system.core) - busy_before
+                elapsed_ns = (time.perf_counter() - began) * 1e9
                 if stream and result.bytes < result.requests * STREAM_EVENTS * 100:
                     raise LoadError(f"{system.name}: {result.bytes / result.requests:.0f} B each")
                 if number:  # the first round warms caches and pools
                     cost_us[system.name].append(used_ns / 1e3 / result.requests)
                     per_s[system.name].append(result.requests / result.duration_s)
+                    foreign.append(max(0.0, busy_ns - used_ns) / elapsed_ns)
+                    if system is gateway:
+                        beside_us.append((used_ns - max(used.values())) / 1e3 / result.requests)
     ratios = [ours / floor for ours, floor in zip(*reversed(cost_us.values()), strict=True)]
     return CpuRow(
         work,
@@ -103,8 +123,10 @@ def cpu_row(
         Spread.of(cost_us["nginx"]),
         Spread.of(cost_us["tidegate"]),
         Spread.of(ratios),
+        statistics.median(beside_us),
         statistics.median(per_s["nginx"]),
         statistics.median(per_s["tidegate"]),
+        statistics.median(foreign),
     )
 
 

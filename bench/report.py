@@ -53,11 +53,15 @@ def _against(value: float, name: str) -> str:
 
 
 def cpu_table(rows: Sequence[CpuRow]) -> str:
-    """Show CPU time per request and its ratio to nginx."""
+    """Show CPU time per request and its ratio to nginx.
+
+    "not worker" is what of the gateway's time supervisor and control took, "others" the share of
+    the core that other programs had meanwhile.
+    """
     return table(
         (
             "CPU µs per request", "conns", "nginx", "tidegate", "× nginx", "budget",
-            "nginx/s", "tidegate/s",
+            "not worker", "nginx/s", "tidegate/s", "others",
         ),
         [
             (
@@ -67,8 +71,10 @@ def cpu_table(rows: Sequence[CpuRow]) -> str:
                 _spread(row.tidegate_us),
                 _spread(row.ratio, 2),
                 _against(row.ratio.median, row.work),
+                f"{row.beside_worker_us:.1f}",
                 f"{row.nginx_per_s:,.0f}",
                 f"{row.tidegate_per_s:,.0f}",
+                f"{row.foreign_share:.0%}",
             )
             for row in rows
         ],
@@ -93,8 +99,8 @@ def time_table(title: str, rows: Sequence[TimeRow], budget: str = "") -> str:
     )
 
 
-def memory_table(title: str, rows: Sequence[MemoryRow]) -> str:
-    """Show each process and the sums."""
+def memory_table(title: str, rows: Sequence[MemoryRow], *, is_idle: bool) -> str:
+    """Show each process and the sums; the budget is one of idle workers."""
     return table(
         (title, "RSS MiB", "PSS MiB", "budget"),
         [
@@ -102,7 +108,9 @@ def memory_table(title: str, rows: Sequence[MemoryRow]) -> str:
                 row.process,
                 f"{row.rss_mib:.1f}",
                 f"{row.pss_mib:.1f}",
-                _against(row.rss_mib, "idle worker MiB") if ".worker" in row.process else "",
+                _against(row.rss_mib, "idle worker MiB")
+                if is_idle and ".worker" in row.process
+                else "",
             )
             for row in rows
         ],

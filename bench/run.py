@@ -62,7 +62,9 @@ class Run:
         """Weigh the processes before anything was asked of them."""
         time.sleep(_SETTLE_S)
         rows = measures.memory_rows(self.nginx) + measures.memory_rows(self.gateway)
-        self._keep("idle_memory", rows, report.memory_table("idle, no request yet", rows))
+        self._keep(
+            "idle_memory", rows, report.memory_table("idle, no request yet", rows, is_idle=True)
+        )
 
     def json(self) -> None:
         """Whole answers, by the size of the request."""
@@ -72,7 +74,9 @@ class Run:
         ]
         self._keep("json_cpu", rows, report.cpu_table(rows))
         after = measures.memory_rows(self.nginx) + measures.memory_rows(self.gateway)
-        self._keep("memory_after", after, report.memory_table("after 1 MB bodies", after))
+        self._keep(
+            "memory_after", after, report.memory_table("after 1 MB bodies", after, is_idle=False)
+        )
 
     def stream(self) -> None:
         """Streams of 52 events, as fast as they come and 5 ms apart."""
