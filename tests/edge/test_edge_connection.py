@@ -520,6 +520,16 @@ async def test_a_body_over_the_endpoints_own_cap_is_413(sent):
     assert (answer.status, answer.code) == (413, BodyTooLarge.code)
 
 
+async def test_chunks_count_together_against_the_edges_cap():
+    """Each is small; the one that passes the cap is refused by its size line."""
+    edge = Edge(max_body_bytes=10)
+    head = request(b"POST /x HTTP/1.1", HOST, b"Transfer-Encoding: chunked")
+    client = await talk(edge, head + b"5\r\n01234\r\n5\r\n56789\r\n0\r\n\r\n")
+    assert client.answers[0].body == b"0123456789"
+    client = await talk(edge, head + b"5\r\n01234\r\n6\r\n")
+    assert client.answers[0].code == "body_too_large"
+
+
 async def test_a_flood_of_tiny_chunks_lets_the_loop_turn():
     """40,000 chunks of one byte in one packet are decoded in slices."""
     edge = Edge()

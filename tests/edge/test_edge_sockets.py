@@ -24,6 +24,7 @@ from tidegate.edge.server import Server
 from tidegate.sweep import Sweep
 
 GET = request(b"GET /x HTTP/1.1", HOST)
+LARGE_POST = request(b"POST /x HTTP/1.1", HOST, b"Content-Length: 999999", body=b"z" * 150_000)
 DEADLINE_S = 10.0
 
 
@@ -224,14 +225,16 @@ def reset(writer):
 
 
 @pytest.mark.parametrize("leave", [close_plainly, reset])
-@pytest.mark.parametrize("pipelined", [b"", b"Z" * 200_000], ids=["alone", "unread-input"])
+@pytest.mark.parametrize(
+    "sent", [GET, GET + b"Z" * 200_000, LARGE_POST], ids=["alone", "unread-input", "unread-body"]
+)
 @on_uvloop
-async def test_a_client_that_leaves_is_told_within_a_second(leave, pipelined):
+async def test_a_client_that_leaves_is_told_within_a_second(leave, sent):
     """So that its upstream is cancelled; also while its input is not being read."""
     handler = Watched()
     async with Gateway(handler) as gateway:
         _, writer = await gateway.connect()
-        writer.write(GET + pipelined)
+        writer.write(sent)
         await writer.drain()
         await asyncio.wait_for(handler.started.wait(), DEADLINE_S)
         await asyncio.sleep(0.1)
@@ -351,6 +354,27 @@ async def test_a_drain_finishes_what_runs_and_closes_what_idles():
         assert not server.connections
         await closed(writer)
         await closed(idle_writer)
+
+
+@on_uvloop
+async def test_a_request_that_has_just_arrived_is_still_served_by_a_drain():
+    """It waits in the kernel when the drain begins; closing on it would reset its client."""
+    async with Gateway() as gateway:
+        loop = asyncio.get_running_loop()
+        with socket.socket() as client:
+            client.setblocking(False)
+            await loop.sock_connect(client, ("127.0.0.1", gateway.port))
+            await loop.sock_sendall(client, GET)
+            assert await loop.sock_recv(client, 4096)
+            loop.call_soon(client.send, GET)  # in the turn of the loop in which the drain begins
+            drain = asyncio.ensure_future(gateway.server.drain(DEADLINE_S))
+            received = b""
+            while piece := await loop.sock_recv(client, 4096):
+                received += piece
+        (answer,) = read_answers(received)
+        assert answer.status == 200
+        assert answer.headers["connection"] == "close"
+        assert await drain is True
 
 
 @on_uvloop

@@ -1,8 +1,9 @@
 """Tasks that run handlers, one exchange after another.
 
-A new task for each request would cost 1.5 µs more than one that waits for the next, and the
-turn of the loop before it starts another 1 to 3 µs: a runner begins inside the callback that
-has brought the request.
+A new task for each request costs 1.5 µs, mostly for the book that asyncio keeps of all tasks;
+waking one that waits costs 0.8 µs. It goes on in the loop's next turn: that many requests are
+read first and then many handlers run costs 15 % less than one after the other does (measured
+at 32 connections; code and tables stay in the processor's caches).
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from tidegate.errors import ClientGone, GatewayError, Unavailable
-from tidegate.wake import Sleeper
 
 if TYPE_CHECKING:
     from tidegate.edge.http_exchange import HttpExchange
@@ -21,26 +21,32 @@ MAX_IDLE = 256
 """Runners kept for later; more than this many at once are rare, and end after one exchange."""
 
 
-class Runner(Sleeper):
+class Runner:
     """One task, and the exchange that it is running.
 
     Attributes:
         task: Runs the handler. It is cancelled to end one exchange, and ends with it.
     """
 
-    __slots__ = ("_exchange", "_server", "task")
+    __slots__ = ("_exchange", "_server", "_waiter", "task")
 
     def __init__(self, server: Server) -> None:
-        super().__init__(asyncio.get_running_loop())
         self._server = server
         self._exchange: HttpExchange | None = None
-        self.task = self._loop.create_task(self._run())
+        self._waiter: asyncio.Future[None] | None = None
+        self.task = server.loop.create_task(self._run())
 
     def start(self, exchange: HttpExchange) -> None:
-        """Run the handler for *exchange*, now if that is possible."""
+        """Run the handler for *exchange*, from the loop's next turn on."""
         self._exchange = exchange
         exchange.task = self.task
-        self.wake()
+        if self._waiter is not None:
+            self._waiter.set_result(None)
+
+    def dismiss(self) -> None:
+        """Let the idle task end."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     async def _run(self) -> None:
         """Run handlers until one was cancelled, or nobody needs this runner any more."""
@@ -48,7 +54,7 @@ class Runner(Sleeper):
         idle = server.idle_runners
         while True:
             exchange, self._exchange = self._exchange, None
-            if exchange is None:  # cancelled while idle, or stopped
+            if exchange is None:  # dismissed
                 return
             try:
                 await server.handler(exchange)
@@ -73,9 +79,19 @@ class Runner(Sleeper):
                 return
             idle.append(self)
             del exchange
+            self._waiter = server.loop.create_future()
             try:
-                await self
+                await self._waiter
             except asyncio.CancelledError:
-                if self in idle:
-                    idle.remove(self)
+                self._give_up()
                 raise
+
+    def _give_up(self) -> None:
+        """Leave the idle ones, or answer what was just about to begin when the server stopped."""
+        exchange, idle = self._exchange, self._server.idle_runners
+        if self in idle:
+            idle.remove(self)
+        if exchange is not None:
+            exchange.answer_error(Unavailable("The gateway is stopping.", retry_after_s=1.0))
+            exchange.task = None
+            self._server.exchange_done(exchange)

@@ -204,7 +204,7 @@ class Server:
         self._check_empty()
 
     def exchange_started(self, exchange: HttpExchange) -> None:
-        """Run the handler, if possible inside this call."""
+        """Run the handler, from the loop's next turn on: then a small body is here as well."""
         self.requests_total += 1
         self.running.add(exchange)
         idle = self.idle_runners
@@ -282,7 +282,7 @@ class Server:
     def _dismiss_runners(self) -> None:
         """Let idle tasks end; the busy ones end with their exchange, now that we drain."""
         while self.idle_runners:
-            self.idle_runners.pop().wake()
+            self.idle_runners.pop().dismiss()
 
     def _check_empty(self) -> None:
         if self._empty is not None and not self.connections and not self.running:
