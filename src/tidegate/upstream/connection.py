@@ -403,5 +403,4 @@ class Connection(asyncio.Protocol):
             self._owner.release(self)
         else:
             self.discard()
-        # Last: the reader goes on inside this call, and may send on this connection again.
         reply.finish()
