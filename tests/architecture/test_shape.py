@@ -28,6 +28,7 @@ LONG_FILES = {
 }
 LONG_CLASSES = {
     "edge/connection.py: Connection": (560, "the states of one connection share all its fields"),
+    "ledger/fold.py: Folder": (330, "one batch from journals to rows, and what may fail in it"),
     "ledger/journal.py: Journal": (380, "the writer's states around one file descriptor"),
     "upstream/connection.py: Connection": (360, "the states of one upstream connection"),
     "workers/supervisor.py: Supervisor": (440, "hears every event of the instance, and delegates"),
@@ -39,6 +40,8 @@ IMPORTS_IN_FUNCTIONS = {
     "providers/discover.py": "only an installation with plug-ins asks for them",
     "stores/database.py": "alembic, only when the schema is not the newest",
     "stores/postgres.py": "alembic, only when the schema is not the newest",
+    "stores/opening.py": "PostgreSQL, only for who has it: its dialect costs 60 ms",
+    "stores/postgres_link.py": "asyncpg is an extra",
     "workers/plan.py": "pydantic and YAML, while the children already import theirs",
     "workers/preflight.py": "it tries whether the installed version can be imported at all",
     "workers/worker.py": "the data plane, while the supervisor reads the configuration",
