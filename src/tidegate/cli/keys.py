@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 import typer
 
 from tidegate.cli.columns import aligned
+from tidegate.cli.place import Place, find_place, read_outline_of
 
 if TYPE_CHECKING:
     from tidegate.config.outline import Outline
@@ -76,9 +76,9 @@ def create(
     expires_at_ms = None
     if expires is not None:
         expires_at_ms = _checked("--expires", partial(_read_moment, expires, now_ms))
-    outline = _outline(config)
+    outline = read_outline_of(config)
     _check_names(outline, limit or [], model or [])
-    with _store(outline, data_dir) as store:
+    with _store(find_place(outline, data_dir), to_make=True) as store:
         created = store.create(
             name,
             now_ms=now_ms,
@@ -101,11 +101,12 @@ def list_keys(
     data_dir: _DataDir = None,
 ) -> None:
     """List the keys, revoked ones too, and those that the configuration holds."""
-    outline = _outline(config)
+    outline = read_outline_of(config)
     now_ms = _now_ms()
     records: tuple[KeyRecord, ...] = ()
-    if _has_database(outline, data_dir):
-        with _store(outline, data_dir) as store:
+    place = find_place(outline, data_dir)
+    if place.exists:
+        with _store(place) as store:
             records = store.list()
     if as_json:
         _print_json(records, outline, now_ms)
@@ -131,21 +132,15 @@ def revoke(
     data_dir: _DataDir = None,
 ) -> None:
     """Refuse a key from now on, for good. A running gateway follows within a second."""
-    outline = _outline(config)
+    outline = read_outline_of(config)
     if name_or_id.removeprefix("cfg_") in outline.key_names() and name_or_id.startswith("cfg_"):
         _fail(f"{name_or_id} stands in {outline.path or 'API_KEYS'}: remove it there")
-    if not _has_database(outline, data_dir):
-        _fail(f"{_data_dir(outline, data_dir)} has no key database; is it the right folder?")
-    with _store(outline, data_dir) as store:
+    place = find_place(outline, data_dir)
+    if not place.exists:
+        _fail(f"{place.folder} has no key database; is it the right folder?")
+    with _store(place) as store:
         record = store.revoke(name_or_id, now_ms=_now_ms())
     print(f"Revoked key {record.name} ({record.id}).")
-
-
-def _outline(config: Path | None) -> Outline:
-    from tidegate.config.outline import read_outline
-    from tidegate.providers.discover import providers_by_name
-
-    return read_outline(config, os.environ, Path.cwd(), kinds=providers_by_name())
 
 
 def _check_names(outline: Outline, limits: list[str], models: list[str]) -> None:
@@ -162,36 +157,28 @@ def _check_names(outline: Outline, limits: list[str], models: list[str]) -> None
         )
 
 
-def _data_dir(outline: Outline, data_dir: Path | None) -> Path:
-    return outline.data_dir if data_dir is None else data_dir.expanduser().absolute()
-
-
-def _has_database(outline: Outline, data_dir: Path | None) -> bool:
-    from tidegate.stores.database import DATABASE_FILE
-
-    return (_data_dir(outline, data_dir) / DATABASE_FILE).exists()
-
-
 @contextmanager
-def _store(outline: Outline, data_dir: Path | None) -> Iterator[KeyStore]:
-    from tidegate.config.pepper import load_or_create_pepper
-    from tidegate.stores.database import open_database
+def _store(place: Place, *, to_make: bool = False) -> Iterator[KeyStore]:
+    """Open the keys; *to_make* some takes the pepper, which nothing else needs."""
+    from tidegate.config.pepper import find_pepper
+    from tidegate.stores.agreement import agree_on_pepper
     from tidegate.stores.keys import KeyStore, KeyStoreError
     from tidegate.stores.protocols import StoreError
 
-    folder = _data_dir(outline, data_dir)
-    pepper, warning = load_or_create_pepper(folder)
+    pepper, warning = find_pepper(place.pepper, place.folder) if to_make else (b"", None)
     if warning:
         _say(f"warning: {warning}")
-    database = open_database(folder)
+    stores = place.open()
     try:
-        yield KeyStore(database, pepper)
+        if to_make:
+            agree_on_pepper(stores.database, pepper, now_ms=_now_ms())
+        yield KeyStore(stores.database, pepper)
     except KeyStoreError as error:
         _fail(str(error))
     except StoreError as error:
-        _fail(f"the database in {folder} cannot be used now: {error}")
+        _fail(f"the database {place.name} cannot be used now: {error}")
     finally:
-        database.close()
+        stores.close()
 
 
 def _row(record: KeyRecord, now_ms: int) -> tuple[str, ...]:

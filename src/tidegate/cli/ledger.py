@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from tidegate.cli.place import Place, find_place, read_outline_of
+
 if TYPE_CHECKING:
-    from tidegate.ledger.store import LedgerReader
     from tidegate.ledger.verify import Report
+    from tidegate.stores.opening import Stores
 
 ledger = typer.Typer(
     name="ledger",
@@ -55,45 +57,31 @@ def verify(
     from tidegate.ledger.verify import compare_page
     from tidegate.ledger.verify import verify as compare
 
-    folder = ledger_folder(config, data_dir)
-    reader = open_reader(folder)
+    place = find_place(read_outline_of(config), data_dir)
+    stores = open_ledger(place)
+    reader = stores.ledger
     try:
-        journals = folder / JOURNAL_FOLDER
+        journals = place.folder / JOURNAL_FOLDER
         report = compare(journals, reader)
         if page is not None:
             instance = (journals / "instance").read_text().strip()
             compare_page(report, instance, reader, lambda: _read(page, page_token_env))
     except StoreDown as error:
-        _fail(f"the database in {folder} cannot be used now: {error}")
+        _fail(f"the database {place.name} cannot be used now: {error}")
     except OSError as error:
         _fail(f"cannot verify: {error}")
     finally:
-        reader.close()
+        stores.close()
     _show(report, as_json=as_json)
     if report.problems:
         raise typer.Exit(1)
 
 
-def ledger_folder(config: Path | None, data_dir: Path | None) -> Path:
-    """Return the data directory that the options name."""
-    if data_dir is not None:
-        return data_dir.expanduser().absolute()
-    from tidegate.config.outline import read_outline
-    from tidegate.providers.discover import providers_by_name
-
-    outline = read_outline(config, os.environ, Path.cwd(), kinds=providers_by_name())
-    return outline.data_dir
-
-
-def open_reader(folder: Path) -> LedgerReader:
-    """Open the ledger of a data directory; ends the command when there is none."""
-    from tidegate.stores.database import DATABASE_FILE, open_database
-    from tidegate.stores.ledger import SqliteLedger
-
-    if not (folder / DATABASE_FILE).exists():
-        _fail(f"{folder} has no database; is it the right folder?")
-    open_database(folder).close()
-    return SqliteLedger(folder)
+def open_ledger(place: Place) -> Stores:
+    """Open the stores of *place*; ends the command when there are none."""
+    if not place.exists:
+        _fail(f"{place.folder} has no database; is it the right folder?")
+    return place.open()
 
 
 def _read(url: str, token_env: str | None) -> str:

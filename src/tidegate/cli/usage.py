@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tidegate.cli.columns import aligned
+from tidegate.cli.place import find_place, read_outline_of
 
 if TYPE_CHECKING:
     from tidegate.ledger.store import Sums
+    from tidegate.stores.protocols import Database
 
 _HOUR_MS = 3_600_000
 _FOR_EVER_MS = 1 << 62
@@ -48,22 +50,23 @@ def usage(
     ] = None,
 ) -> None:
     """Show requests, tokens and cost. Each attempt counts in the hour in which it was opened."""
-    from tidegate.cli.ledger import ledger_folder, open_reader
+    from tidegate.cli.ledger import open_ledger
     from tidegate.ledger.store import StoreDown
+    from tidegate.stores.protocols import StoreError
 
     now_ms = time.time_ns() // 1_000_000
     since_ms = _moment("--since", since, now_ms)
     until_ms = _FOR_EVER_MS if until is None else _moment("--until", until, now_ms)
-    folder = ledger_folder(config, data_dir)
-    reader = open_reader(folder)
+    place = find_place(read_outline_of(config), data_dir)
+    stores = open_ledger(place)
     try:
-        found = reader.usage(by.value, since_ms, until_ms)
-    except StoreDown as error:
-        print(f"the database in {folder} cannot be used now: {error}", file=sys.stderr)
+        found = stores.ledger.usage(by.value, since_ms, until_ms)
+        names = _key_names(stores.database) if by is By.KEY else {}
+    except (StoreDown, StoreError) as error:
+        print(f"the database {place.name} cannot be used now: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
     finally:
-        reader.close()
-    names = _key_names(folder) if by is By.KEY else {}
+        stores.close()
     if as_json:
         _print_json(by, found, names)
     elif not found:
@@ -91,16 +94,11 @@ def _moment(option: str, text: str, now_ms: int) -> int:
     return max(0, at_ms - at_ms % _HOUR_MS)
 
 
-def _key_names(folder: Path) -> dict[str, str]:
+def _key_names(database: Database) -> dict[str, str]:
     """Return key id → name; those of the configuration have their name in their id."""
-    from tidegate.stores.database import open_database
     from tidegate.stores.keys import KeyStore
 
-    database = open_database(folder)
-    try:
-        return {key.id: key.name for key in KeyStore(database, b"").list()}
-    finally:
-        database.close()
+    return {key.id: key.name for key in KeyStore(database, b"").list()}
 
 
 def _label(by: By, what: str | int, names: dict[str, str]) -> str:

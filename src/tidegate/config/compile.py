@@ -94,7 +94,7 @@ def database_snapshot(stores: StoreSettings) -> DatabaseSnapshot | None:
     if not stores.database.is_postgresql:
         return None
     password = stores.password.reveal() if stores.password else None
-    return DatabaseSnapshot(stores.database.reveal(), password)
+    return DatabaseSnapshot(stores.database.reveal(), repr(stores.database), password)
 
 
 def _edge(server: ServerSettings) -> EdgeSnapshot:

@@ -148,15 +148,16 @@ class LedgerSnapshot(msgspec.Struct, frozen=True):
 class DatabaseSnapshot(msgspec.Struct, frozen=True):
     """A PostgreSQL server. Control alone gets it; a worker never sees it.
 
-    `password` is the one that does not stand in `url`.
+    `name` is the address as it may be shown; `password` the one that does not stand in `url`.
     """
 
     url: str
+    name: str
     password: str | None = None
 
     @override
     def __repr__(self) -> str:
-        return "DatabaseSnapshot(…)"
+        return f"DatabaseSnapshot({self.name!r}, …)"
 
 
 class Snapshot(msgspec.Struct, frozen=True):

@@ -1,6 +1,7 @@
 """Folds the workers' journals into the database, five times a second.
 
-Blocking code on control's database thread. The figures go into cells that only this job
+Blocking code on a thread of its own: journals must become durable while the database of the
+keys is waited for. The figures go into cells that only this job
 writes (stores, never additions), so the loop's thread cannot be in its way.
 """
 
@@ -11,8 +12,8 @@ from pathlib import Path
 from tidegate.config.snapshot import Snapshot
 from tidegate.ledger import JOURNAL_FOLDER
 from tidegate.ledger.fold import EVERY_S, Folder, Retention
+from tidegate.ledger.store import LedgerStore, StoreDown
 from tidegate.metrics.registry import Registry
-from tidegate.stores.ledger import SqliteLedger
 
 TICK_EVERY_S = EVERY_S
 #: Rows are this old at the most when `tidegate usage` reads them.
@@ -22,8 +23,9 @@ FOLD_EVERY_S = 1.0
 class LedgerJob:
     """The one reader of an instance's journals. Make it on the loop, run it on the thread."""
 
-    def __init__(self, snapshot: Snapshot, registry: Registry) -> None:
+    def __init__(self, snapshot: Snapshot, store: LedgerStore, registry: Registry) -> None:
         self._data_dir = Path(snapshot.data_dir)
+        self._store = store
         self._retention = Retention(snapshot.ledger.keep_rows_days, snapshot.ledger.keep_sums_days)
         self._folder: Folder | None = None
         self._pending_bytes = registry.gauge(
@@ -32,18 +34,24 @@ class LedgerJob:
         self._lag_s = registry.gauge(registry.families["tidegate_ledger_fold_lag_seconds"]).series
 
     def tick(self) -> None:
-        """Fold what has been written since the last tick, and show how far behind we are."""
+        """Fold what has been written since the last tick, and show how far behind we are.
+
+        Raises:
+            StoreDown: The database could not be used; journals keep what it did not take.
+        """
         folder = self._folder
         if folder is None:
             folder = self._folder = Folder(
                 self._data_dir / JOURNAL_FOLDER,
-                SqliteLedger(self._data_dir),
+                self._store,
                 retention=self._retention,
                 fold_every_s=FOLD_EVERY_S,
             )
         folder.tick()
         self._pending_bytes.set(float(folder.backlog_bytes))
         self._lag_s.set(folder.lag_s)
+        if folder.last_error is not None:
+            raise StoreDown(folder.last_error)
 
     def close(self) -> None:
         """Fold what is left, at the end of the process."""

@@ -1,7 +1,8 @@
 """The control process: opens the database, watches the keys, does the periodic work.
 
 Workers never touch the database; when control or the database is down they go on with
-the keys they know.
+the keys they know. A database on a server may be away at a start, too: the keys of the
+last time are then published from disk, or, without them, the start waits.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import faulthandler
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -26,6 +28,7 @@ from tidegate.control.child_channel import (
 )
 from tidegate.control.eventlog import EventLog
 from tidegate.control.jobs import Job, JobRunner
+from tidegate.control.keycache import KeyCache
 from tidegate.control.keytable import FIRST_KEY_NAME, POLL_S, KeyTable
 from tidegate.control.ledger_job import TICK_EVERY_S, LedgerJob
 from tidegate.control.limiter_snapshot import SAVE_EVERY_S, LimiterSnapshot
@@ -46,9 +49,10 @@ from tidegate.errors import ConfigError
 from tidegate.memory import CONTROL_SLOT, Segment, SlotState, SlotWord
 from tidegate.metrics.families.rate_limits import TABLE_USED
 from tidegate.metrics.registry import Registry
-from tidegate.stores.database import open_database
+from tidegate.stores.agreement import agree_on_pepper
 from tidegate.stores.keys import KeyStore
-from tidegate.stores.protocols import Database
+from tidegate.stores.opening import Stores, open_stores
+from tidegate.stores.protocols import StoreError
 
 EXIT_OK: Final = 0
 EXIT_ORPHANED: Final = 3
@@ -72,8 +76,10 @@ class Control:
         self.jobs = JobRunner(self.log)
         self.worker_died: list[Callable[[WorkerDied], None]] = []
         self._channel = AsyncChannel(self._on_message, self._on_orphaned)
-        self._database: Database | None = None
+        self._stores: Stores | None = None
         self._table: KeyTable | None = None
+        self._agreed = False
+        self._restored = False
         self._opening: asyncio.Task[None] | None = None
         self._latest: Configure | None = None
         self._exit: asyncio.Future[int] = self.loop.create_future()
@@ -86,12 +92,12 @@ class Control:
         if self._opening is not None:
             self._opening.cancel()
         await self.jobs.close()
-        if self._database is not None:
-            self._database.close()
+        if self._stores is not None:
+            self._stores.close()
         await self._channel.flush()
         return code
 
-    def periodic_jobs(self, snapshot: Snapshot, table: KeyTable) -> list[Job]:
+    def periodic_jobs(self, snapshot: Snapshot, table: KeyTable, stores: Stores) -> list[Job]:
         """Return what is to be done again and again; new periodic work is added here."""
         data_dir = Path(snapshot.data_dir)
         limits = LimiterSnapshot(self.segment, data_dir)
@@ -101,11 +107,15 @@ class Control:
             limits.save()
             used.set(limits.used_ratio)
 
-        ledger = LedgerJob(snapshot, self.registry)
+        def poll_keys() -> None:
+            self._agree(snapshot, stores)
+            table.poll()
+
+        ledger = LedgerJob(snapshot, stores.ledger, self.registry)
         return [
-            Job("keys", POLL_S, table.poll),
-            Job("limits", SAVE_EVERY_S, save_limits, at_end=save_limits),
-            Job("ledger", TICK_EVERY_S, ledger.tick, at_end=ledger.close),
+            Job("keys", POLL_S, poll_keys),
+            Job("limits", SAVE_EVERY_S, save_limits, at_end=save_limits, thread="limits"),
+            Job("ledger", TICK_EVERY_S, ledger.tick, at_end=ledger.close, thread="ledger"),
         ]
 
     # Orders
@@ -146,6 +156,10 @@ class Control:
             except ConfigError as error:
                 problems = tuple(error.problems)
             except Exception as error:  # noqa: BLE001 (whatever a database may raise)
+                if isinstance(error, StoreError) and message.database is not None:
+                    self.jobs.complain("keys", error)
+                    await asyncio.sleep(RETRY_S)
+                    continue
                 problems = (("stores.database", type(error).__name__),)
             self._channel.send(Refused(message.generation, problems))
             if message.first_start:
@@ -153,7 +167,8 @@ class Control:
                 return
             await asyncio.sleep(RETRY_S)
         assert self._table is not None
-        for job in self.periodic_jobs(snapshot, self._table):
+        assert self._stores is not None
+        for job in self.periodic_jobs(snapshot, self._table, self._stores):
             self.jobs.add(job)
         self.segment.set(CONTROL_SLOT, SlotWord.STATE, SlotState.READY)
         self._confirm(message.generation)
@@ -163,17 +178,52 @@ class Control:
 
     def _prepare(self, snapshot: Snapshot, message: Configure) -> None:
         """The blocking part of `_open`, on the database thread."""
-        if self._database is None:
-            self._database = open_database(Path(snapshot.data_dir))
-        table = KeyTable(KeyStore(self._database, snapshot.pepper), self._publish_keys)
+        data_dir = Path(snapshot.data_dir)
+        if self._stores is None:
+            self._stores = open_stores(data_dir, message.database)
+        cache = None
+        if message.database is not None:
+            cache = KeyCache(data_dir, snapshot.pepper, message.database.name)
+        keys = KeyStore(self._stores.database, snapshot.pepper)
+        table = KeyTable(keys, self._publish_keys, cache)
         table.set_config_keys(decode_keys(message.config_keys))
-        if message.first_start:
+        if message.first_start and not self._restored:
             # Before any worker has keys, thus before any request.
-            LimiterSnapshot(self.segment, Path(snapshot.data_dir)).restore()
-        if table.is_empty():
-            self._without_key(table, message)
-        table.poll()
+            LimiterSnapshot(self.segment, data_dir).restore()
+            self._restored = True
+        try:
+            self._agree(snapshot, self._stores)
+            if table.is_empty():
+                self._without_key(table, message)
+            table.poll()
+        except StoreError as error:
+            if message.database is None:
+                raise
+            if error.refused and message.first_start:
+                reason = f"{message.database.name}: {error}"
+                raise ConfigError([("stores.database", reason)]) from None
+            self._without_database(table, message, error)
+        except OSError as error:
+            self.jobs.complain("keys", error)  # of the cache, which is tried again
         self._table = table
+
+    def _agree(self, snapshot: Snapshot, stores: Stores) -> None:
+        """See once, as soon as the database can be asked, that our pepper is its own."""
+        if not self._agreed:
+            agree_on_pepper(stores.database, snapshot.pepper, now_ms=time.time_ns() // 1_000_000)
+            self._agreed = True
+
+    def _without_database(self, table: KeyTable, message: Configure, error: StoreError) -> None:
+        """Go on with the keys of the last time, or raise *error*.
+
+        At any but the first start the workers have keys, and a new one gets those.
+        """
+        count = table.publish_cached()
+        if count is None and message.first_start:
+            raise error
+        self.jobs.complain("keys", error)
+        if message.first_start:
+            self.log.warning("the database is away: serving the keys of the last time", keys=count)
 
     def _without_key(self, table: KeyTable, message: Configure) -> None:
         if message.no_key and message.first_start:

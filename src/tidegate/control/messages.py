@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from tidegate.config.snapshot import KeySnapshot
+from tidegate.config.snapshot import DatabaseSnapshot, KeySnapshot
 
 PROTOCOL: Final = 1
 """Raised when a message changes its meaning; an upgrade in place refuses another one."""
@@ -38,6 +38,7 @@ class Configure(msgspec.Struct, frozen=True, tag="configure"):
         no_key: What to refuse with when there is no usable key at all (a public address);
             empty when that is no fault.
         first_start: The instance starts: control may create the first key.
+        database: The server of keys and ledger, if they are on one; only control gets it.
     """
 
     generation: int
@@ -45,6 +46,7 @@ class Configure(msgspec.Struct, frozen=True, tag="configure"):
     config_keys: bytes = b""
     no_key: tuple[tuple[str, str], ...] = ()
     first_start: bool = False
+    database: DatabaseSnapshot | None = None
 
 
 class Keys(msgspec.Struct, frozen=True, tag="keys"):

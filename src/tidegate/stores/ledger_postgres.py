@@ -33,7 +33,7 @@ from tidegate.stores.schema import ledger_attempts
 
 _T = TypeVar("_T")
 
-TRANSACTION_S: Final = 8.0
+TRANSACTION_S: Final = 6.0
 """A batch takes 0.1 s. Less than control may take to end: it waits for the last one."""
 
 _PROGRESS_COLUMNS: Final = (

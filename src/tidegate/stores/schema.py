@@ -18,7 +18,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION: Final = "0002"
+SCHEMA_VERSION: Final = "0003"
 """The newest file in `migrations/versions`; a database that says so needs no alembic."""
 
 metadata: Final = MetaData()
@@ -143,3 +143,11 @@ ledger_state: Final = Table(
     Column("value", BigInteger, nullable=False),
 )
 """`rows_from_ms`: hours before it have rollups, but no longer all of their rows."""
+
+agreements: Final = Table(
+    "agreements",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("digest", LargeBinary(32), nullable=False),
+)
+"""Digests of what all hosts that share the database must have alike, such as the pepper."""

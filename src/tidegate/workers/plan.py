@@ -8,7 +8,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from tidegate.config.snapshot import ModelSnapshot, ProviderSnapshot, encode_snapshot
+from tidegate.config.snapshot import (
+    DatabaseSnapshot,
+    ModelSnapshot,
+    ProviderSnapshot,
+    decode_snapshot,
+    encode_snapshot,
+)
 from tidegate.control.messages import Drain, encode_keys
 from tidegate.errors import ConfigError
 
@@ -37,6 +43,7 @@ class Plan(NamedTuple):
         first_model: A model name that works at once, for the welcome.
         warnings: For the operator.
         needs_restart: Settings that differ from those of the running instance and were left.
+        database: The server of keys and ledger, for control alone; None for the file.
     """
 
     generation: int
@@ -55,6 +62,7 @@ class Plan(NamedTuple):
     first_model: str
     warnings: tuple[str, ...]
     needs_restart: tuple[str, ...] = ()
+    database: DatabaseSnapshot | None = None
 
     def last_drain(self) -> Drain:
         """The order to drain when the instance ends."""
@@ -72,15 +80,15 @@ def load_plan(overrides: Overrides, generation: int, *, previous: Plan | None = 
         overrides: From the command line.
         generation: The number to give it.
         previous: The plan in force at a reload; what cannot change in a running instance
-            (listener, workers, data directory) is kept from it.
+            (listener, workers, data directory, database) is kept from it.
 
     Raises:
         ConfigError: With every problem found.
     """
     # Here, not above: pydantic and YAML cost 0.2 s, in which the children already import theirs.
-    from tidegate.config.compile import compile_snapshot, config_keys
+    from tidegate.config.compile import compile_snapshot, config_keys, database_snapshot
     from tidegate.config.load import check_bind, load_settings
-    from tidegate.config.pepper import load_or_create_pepper
+    from tidegate.config.pepper import find_pepper
     from tidegate.ledger.catalogue import compile_price_table
     from tidegate.ledger.prices import encode_price_table
     from tidegate.providers.discover import providers_by_name
@@ -91,7 +99,9 @@ def load_plan(overrides: Overrides, generation: int, *, previous: Plan | None = 
     )
     server = loaded.settings.server
     data_dir = Path(previous.data_dir) if previous else server.data_dir
-    pepper, warning = load_or_create_pepper(data_dir)
+    wanted_pepper, warning = find_pepper(loaded.settings.stores.pepper, data_dir)
+    # Every key that is stored was digested with it: another one takes effect at a restart.
+    pepper = decode_snapshot(previous.snapshot).pepper if previous else wanted_pepper
     try:
         check_bind(loaded.settings, False)
         no_key: tuple[tuple[str, str], ...] = ()
@@ -120,8 +130,14 @@ def load_plan(overrides: Overrides, generation: int, *, previous: Plan | None = 
         log_level=loaded.settings.logging.level,
         first_model=_first_model(snapshot.models, snapshot.providers),
         warnings=loaded.warnings if warning is None else (*loaded.warnings, warning),
+        database=database_snapshot(loaded.settings.stores),
     )
-    return plan if previous is None else _keep_fixed(plan, previous, str(server.data_dir))
+    if previous is None:
+        return plan
+    plan = _keep_fixed(plan, previous, str(server.data_dir))
+    if wanted_pepper != pepper:
+        plan = plan._replace(needs_restart=(*plan.needs_restart, "stores.pepper"))
+    return plan
 
 
 def _worker_count(setting: str | int) -> int:
@@ -147,11 +163,14 @@ def _keep_fixed(plan: Plan, previous: Plan, wanted_data_dir: str) -> Plan:
     ]
     if wanted_data_dir != previous.data_dir:
         changed.append("server.data_dir")
+    if plan.database != previous.database:
+        changed.append("stores.database")
     return plan._replace(
         host=previous.host,
         port=previous.port,
         tls=previous.tls,
         workers=previous.workers,
         hang_timeout_s=previous.hang_timeout_s,
+        database=previous.database,
         needs_restart=tuple(name.removesuffix("_s") for name in changed),
     )

@@ -186,7 +186,12 @@ class Supervisor:
             self._log.warning("configuration", warning=warning)
         self._fleet.configure = Configure(plan.generation, plan.snapshot)
         self._fleet.control_configure = Configure(
-            plan.generation, plan.snapshot, plan.config_keys, plan.no_key, first_start
+            plan.generation,
+            plan.snapshot,
+            plan.config_keys,
+            plan.no_key,
+            first_start,
+            plan.database,
         )
         assert self._instance is not None
         self._instance.segment.words[InstanceWord.GENERATION] = plan.generation
@@ -246,7 +251,10 @@ class Supervisor:
             return
         self._served = True
         self._fleet.control_configure = Configure(
-            self._plan.generation, self._plan.snapshot, self._plan.config_keys
+            self._plan.generation,
+            self._plan.snapshot,
+            self._plan.config_keys,
+            database=self._plan.database,
         )
         assert self._instance is not None
         url = self._instance.url
