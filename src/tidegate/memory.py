@@ -59,6 +59,11 @@ _HEADER = struct.Struct("=8sII32s")
 _WORDS_PER_BLOCK = 64  # 512 bytes: no two writers share a cache line
 _MAX_WORKER_SLOTS = 4096
 
+# Looked up once: the limiter's lock is taken at each request.
+_lockf = fcntl.lockf
+_TRY_EXCLUSIVE = fcntl.LOCK_EX | fcntl.LOCK_NB
+_RELEASE = fcntl.LOCK_UN
+
 
 class InstanceWord(IntEnum):
     """Words of the whole instance; index into `Segment.words`."""
@@ -277,7 +282,7 @@ class Segment:
         hold it across no `await`, and in the loop's thread only.
         """
         try:
-            fcntl.lockf(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
+            _lockf(self.fd, _TRY_EXCLUSIVE, 1, byte)
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EACCES):
                 return False
@@ -286,7 +291,7 @@ class Segment:
 
     def unlock(self, byte: int) -> None:
         """Give the lock *byte* back."""
-        fcntl.lockf(self.fd, fcntl.LOCK_UN, 1, byte)
+        _lockf(self.fd, _RELEASE, 1, byte)
 
     def close(self) -> None:
         """Unmap and close; drops every lock of this process. At the end of a process only."""
