@@ -22,7 +22,6 @@ providers:
 models:
   plain: {{targets: [{{provider: acme, model: plain}}]}}
 stores: {{database: env:DATABASE_URL}}
-{more}
 """
 
 

@@ -33,7 +33,7 @@ def upstream() -> Iterator[OpenAIUpstream]:
 def host(folder: Path, upstream: OpenAIUpstream, database: str, more: str = "") -> RunningGateway:
     """Return a gateway on *database* that is not started yet."""
     folder.mkdir(exist_ok=True)
-    config = CONFIG.format(url=upstream.url, more="")
+    config = CONFIG.format(url=upstream.url)
     if more:
         config = config.replace(
             "{database: env:DATABASE_URL}", f"\n  database: env:DATABASE_URL\n{more}"

@@ -1,7 +1,7 @@
 # ruff: noqa: T201 (a command; what it prints is its result)
 """`make torture`: the long forms of the process tests, on real processes, bounded in time.
 
-    python tests/process/torture.py [kills] [tree] [reloads] [drain] [--seconds 60]
+    python tests/process/torture.py [kills] [tree] [reloads] [drain] [postgres] [--seconds 60]
 
 Each scenario prints what it did and every disagreement that it found; exit 1 if any.
 """
@@ -24,9 +24,11 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import outage_load
 from kill_load import check, ledger_rows, observe, worker_pids
 from test_exact_through_kills import CONFIG, ENVIRONMENT, NARROW, WIDE
-from tests.fakes.openai_upstream import OpenAIUpstream
+from tests.fakes.openai_upstream import KEY, OpenAIUpstream
+from tests.postgres_server import PostgresServer, binaries
 from tests.running import RunningGateway
 
 #: Where the tree is killed: the nth call of a system call on the way of a record to the disk.
@@ -91,9 +93,10 @@ def tree(folder: Path, seconds: float) -> list[str]:
             tracer = subprocess.Popen(
                 ["strace", "-f", "-qq", "-o", "/dev/null"]
                 + [argument for pid in pids for argument in ("-p", str(pid))]
-                + ["-e", f"trace={call}", "-e", f"inject={call}:signal=SIGKILL:when={number}"]
+                + ["-e", f"trace={call}", "-e", f"inject={call}:signal=SIGKILL:when={number}"],
+                stderr=subprocess.DEVNULL,
             )
-            deadline = time.monotonic() + 4.0
+            deadline = time.monotonic() + 2.0
             while time.monotonic() < deadline and all(_alive(pid) for pid in pids):
                 _ask(gateway.port)
             reached += not all(_alive(pid) for pid in pids)
@@ -164,6 +167,40 @@ def drain(folder: Path, seconds: float) -> list[str]:
     print(f"  {dict(outcomes)}")
     wrong = [f"{count} × {what}" for what, count in outcomes.items() if what != "whole"]
     return wrong if outcomes["whole"] == 500 else [*wrong, f"only {outcomes['whole']} whole"]
+
+
+def postgres(folder: Path, seconds: float) -> list[str]:
+    """PostgreSQL stopped, then frozen, under 200 requests a second: none fails, no row is lost."""
+    programs = binaries()
+    if programs is None:
+        return ["PostgreSQL is missing: apt-get install postgresql"]
+    server = PostgresServer(programs)
+    try:
+        with OpenAIUpstream() as upstream:
+            database = server.new_database()
+            config = outage_load.CONFIG.format(url=upstream.url)
+            environment = {"ACME_KEY": KEY, "DATABASE_URL": database}
+            with RunningGateway(folder, config, workers=2, environment=environment) as gateway:
+                key = gateway.create_key("ci", "--config", str(gateway.config))
+                time.sleep(1.0)  # the time in which a key has to be known
+                outcomes, wrong = asyncio.run(
+                    outage_load.outage(
+                        gateway,
+                        server,
+                        database,
+                        key,
+                        per_s=200,
+                        stopped_s=seconds,
+                        frozen_s=seconds / 4,
+                    )
+                )
+                told = outage_load.complaints(gateway)
+    finally:
+        server.remove()
+    print(f"  {dict(outcomes)}, {len(told)} complaints of control")
+    if len(told) > 2 + seconds * 1.25 / 30:
+        wrong.append(f"control complained {len(told)} times, more than twice a minute")
+    return wrong
 
 
 async def _streaming_client(port: int, stop: asyncio.Event, outcomes: Counter[str]) -> None:
@@ -257,6 +294,7 @@ SCENARIOS: dict[str, Callable[[Path, float], list[str]]] = {
     "tree": tree,
     "reloads": reloads,
     "drain": drain,
+    "postgres": postgres,
 }
 
 
@@ -264,7 +302,7 @@ def main() -> int:
     """Run the named scenarios, by default all."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scenarios", nargs="*", choices=[*SCENARIOS, []], default=[])
-    parser.add_argument("--seconds", type=float, default=60.0, help="length of `kills`")
+    parser.add_argument("--seconds", type=float, default=60.0, help="length of `kills`, `postgres`")
     arguments = parser.parse_args()
     failed = False
     for name in arguments.scenarios or SCENARIOS:
