@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -60,7 +61,7 @@ class FakeExchange:
         if secret is not None:
             self.headers[b"authorization"] = b"Bearer " + secret.encode()
         self.client_ip = "192.0.2.1"
-        self.started_at = asyncio.get_running_loop().time()
+        self.started_at = time.monotonic()
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.body: bytes | None = raw if body is not None else b""
         self.disconnected = False

@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
+from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from tidegate.edge.body import ChunkedBody, LengthBody
@@ -230,7 +231,11 @@ class Connection(asyncio.Protocol):
                     return
         end = data.find(b"\r\n\r\n", max(start, self._scanned - 3))
         caps = self.server.caps
-        exchange = HttpExchange(self, self._head_since)
+        # Precise, as it is measured from: the loop's clock counts whole milliseconds.
+        started_at = monotonic()
+        if self._scanned:
+            started_at -= self.loop.time() - self._head_since
+        exchange = HttpExchange(self, started_at)
         try:
             if end < 0:
                 check_partial(data, start, max(start, self._scanned), caps)

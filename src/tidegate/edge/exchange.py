@@ -47,7 +47,8 @@ class Exchange(Protocol):
         headers: Lower-case name → value. A repeated list header is joined with `, `; a
             repeated singleton never gets here, nor does content-length, which is framing.
         client_ip: Text form of the peer's address (forwarded ones only from trusted proxies).
-        started_at: `loop.time()` when the first byte of the request was read.
+        started_at: `time.monotonic()` when the first byte of the request was read (uvloop's own
+            clock stands still within a turn of the loop and counts whole milliseconds).
         body: The whole body when it has already arrived (often), else None.
         disconnected: True as soon as the client is gone.
         watcher: Set by the pipeline while it streams; None otherwise.

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
+from time import monotonic
 
 from tidegate.dialects.openai.request import ModelRequest
 from tidegate.dialects.openai.usage import usage_of_answer
@@ -165,7 +166,6 @@ async def attempt(
     encode: Encode | None,
 ) -> Failure | None:
     """Send the request to one target. None when the client has been answered."""
-    clock = gateway.loop.time
     endpoint = call.endpoint
     body = request.body_for(
         target.model, target.raw_model, endpoint.streams and target.stream_usage
@@ -173,7 +173,7 @@ async def attempt(
     call.attempts += 1
     call.target = target
     record = AttemptRecord(gateway, call, target, len(body))
-    sent_at = clock()
+    sent_at = monotonic()
     answer: UpstreamAnswer | None = None
     outcome = "cancelled"
     failure: Failure | None = None
@@ -196,7 +196,7 @@ async def attempt(
         else:
             whole = await answer.read(MAX_ANSWER_BYTES)
             outcome = "ok"
-            call.upstream_s += clock() - sent_at
+            call.upstream_s += monotonic() - sent_at
             call.delivered_bytes = len(whole)
             told = call.usage = usage_of_answer(whole)
             _deliver(gateway, call, target, answer, whole, encode)
@@ -213,7 +213,7 @@ async def attempt(
         call.upstream = None
         if answer is not None:
             answer.cancel()
-        took_s = clock() - sent_at
+        took_s = monotonic() - sent_at
         meters = target.meters
         meters.outcome(outcome).inc()
         meters.duration.observe(took_s)

@@ -8,6 +8,7 @@ the first event on, the stream either ends whole (`[DONE]`) or in an error event
 from __future__ import annotations
 
 import math
+from time import monotonic
 
 from tidegate.dialects.openai.stream import DONE, KEEP_ALIVE, CompletionStream, StreamTooLarge
 from tidegate.dialects.usage import Usage
@@ -137,7 +138,7 @@ class StreamRelay:
         if not out:
             return
         call = self._call
-        now = self._loop.time()
+        now = monotonic()
         target = self._target
         assert target is not None
         if not call.status:
@@ -180,7 +181,7 @@ class StreamRelay:
     def _end(self, outcome: str, last: bytes) -> None:
         call = self._call
         call.outcome = outcome
-        call.upstream_s += self._loop.time() - self._sent_at
+        call.upstream_s += monotonic() - self._sent_at
         if not call.status:
             self._open()
         call.usage = self.usage

@@ -6,6 +6,8 @@ metrics page after its answer finds itself in it.
 
 from __future__ import annotations
 
+from time import monotonic
+
 from tidegate.errors import GatewayError, MethodNotAllowed, Unauthenticated
 from tidegate.pipeline.call import Call
 from tidegate.pipeline.failure import UpstreamRefusal
@@ -51,7 +53,7 @@ def settle(gateway: Gateway, call: Call, status: int) -> None:
     endpoint = call.endpoint
     if not endpoint.counted:
         return
-    duration_s = gateway.loop.time() - call.started_at
+    duration_s = monotonic() - call.started_at
     meters = gateway.meters.endpoint(endpoint.name)
     meters.status(status).inc()
     (meters.stream_duration if call.stream else meters.whole_duration).observe(duration_s)
