@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 import time
 import urllib.error
@@ -77,6 +79,16 @@ def wait_for(condition: Callable[[], bool], what: str, within_s: float) -> None:
         time.sleep(0.02)
 
 
+def control_pid(gateway: RunningGateway) -> int:
+    """Return the pid of the control process."""
+    assert gateway.process is not None
+    for task in Path(f"/proc/{gateway.process.pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            if b"tidegate.control.main" in Path(f"/proc/{child}/cmdline").read_bytes():
+                return int(child)
+    raise AssertionError("there is no control process")
+
+
 @contextmanager
 def stopped(server: PostgresServer) -> Iterator[None]:
     """Stop the server for the block."""
@@ -110,25 +122,56 @@ def test_a_start_without_the_database_serves_the_keys_of_the_last_time(
 ) -> None:
     """Only those; what has changed meanwhile counts as soon as the database is back."""
     database = postgres_server.new_database()
-    gateway = host(tmp_path, upstream, database)
-    gateway.start()
-    key, other = (gateway.create_key(name, "--config", str(gateway.config)) for name in "ab")
-    wait_for(lambda: status_of(gateway, other) == 200, "the keys", 1.0)
-    gateway.stop()
-    with stopped(postgres_server):
-        gateway.start()
-        assert (status_of(gateway, key), status_of(gateway, "tg-unknown")) == (200, 401)
-        done = gateway.run_cli("keys", "list", "--config", str(gateway.config))
-        assert done.returncode == 1
-        assert re.match(r"the database postgresql://.* cannot be used now: ", done.stderr)
-    done = gateway.run_cli("keys", "revoke", "a", "--config", str(gateway.config))
-    assert done.returncode == 0, done.stderr
-    wait_for(lambda: status_of(gateway, key) == 401, "the revocation", 5.0)
-    assert status_of(gateway, other) == 200
-    gateway.stop()
+    with host(tmp_path, upstream, database) as gateway:
+        key, other = (gateway.create_key(name, "--config", str(gateway.config)) for name in "ab")
+        wait_for(lambda: status_of(gateway, other) == 200, "the keys", 1.0)
+        gateway.stop()
+        with stopped(postgres_server):
+            gateway.start()
+            assert (status_of(gateway, key), status_of(gateway, "tg-unknown")) == (200, 401)
+            pid = control_pid(gateway)
+            os.kill(pid, signal.SIGKILL)
+            ready_again = re.compile(r'"process ready".*"child":"control".*"incarnation":2')
+            wait_for(lambda: bool(ready_again.search(gateway.log.read_text())), "control", 10.0)
+            assert status_of(gateway, other) == 200
+            done = gateway.run_cli("keys", "list", "--config", str(gateway.config))
+            assert done.returncode == 1
+            assert re.match(r"the database postgresql://.* cannot be used now: ", done.stderr)
+        done = gateway.run_cli("keys", "revoke", "a", "--config", str(gateway.config))
+        assert done.returncode == 0, done.stderr
+        wait_for(lambda: status_of(gateway, key) == 401, "the revocation", 5.0)
+        assert status_of(gateway, other) == 200
     ended = gateway.log.read_text()
     assert "serving the keys of the last time" in ended
     assert '"works again"' in ended
+
+
+def test_a_reload_and_an_upgrade_keep_database_and_pepper(
+    tmp_path: Path, upstream: OpenAIUpstream, postgres_url: str
+) -> None:
+    """Another address or pepper in the file waits for a restart: stored keys must go on."""
+    with host(tmp_path, upstream, postgres_url, SHARED) as gateway:
+        key = gateway.create_key("ci", "--config", str(gateway.config))
+        wait_for(lambda: is_known(gateway, key), "the key", 1.0)
+        assert gateway.process is not None
+        text = gateway.config.read_text()
+        changed = text.replace("env:PEPPER", "another-pepper-of-at-least-32-characters").replace(
+            "database: env:DATABASE_URL", "database: postgresql://elsewhere@127.0.0.1:1/x"
+        )
+        gateway.config.write_text(changed)
+        gateway.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: '"configuration reloaded"' in gateway.log.read_text(), "the reload", 10.0)
+        for setting in ("stores.database", "stores.pepper"):
+            told = f'takes effect only at a restart".*"setting":"{re.escape(setting)}"'
+            assert re.search(told, gateway.log.read_text())
+        assert status_of(gateway, key) == 200
+        gateway.config.write_text(text)
+        gateway.process.send_signal(signal.SIGUSR2)
+        wait_for(lambda: '"upgrade complete"' in gateway.log.read_text(), "the upgrade", 20.0)
+        assert status_of(gateway, key) == 200
+        later = gateway.create_key("later", "--config", str(gateway.config))
+        wait_for(lambda: is_known(gateway, later), "a key made after the upgrade", 1.0)
+    assert complaints(gateway) == []
 
 
 def test_a_first_start_waits_for_the_database_and_says_so(

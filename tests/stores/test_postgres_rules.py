@@ -185,6 +185,19 @@ def test_a_migration_that_fails_leaves_nothing(
     assert names_in(database) == set()
 
 
+def test_a_database_that_cannot_hold_every_text_is_refused(
+    postgres_server: PostgresServer,
+) -> None:
+    """Before the ledger stands still at a name that does not fit."""
+    postgres_server.query(
+        "CREATE DATABASE narrow ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+    )
+    link = PostgresLink(postgres_server.dsn.removesuffix("postgres") + "narrow")
+    with pytest.raises(ConfigError, match=r"encoding is LATIN1.*UTF8"):
+        names_in(PostgresDatabase(link))
+    link.close()
+
+
 def test_the_driver_is_named_when_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the extra that brings it, as a problem of the configuration."""
     monkeypatch.setitem(sys.modules, "asyncpg", None)

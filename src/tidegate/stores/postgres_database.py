@@ -22,6 +22,7 @@ from tidegate.stores.protocols import Connection
 if TYPE_CHECKING:
     import asyncpg
 
+_DIALECT: Final = asyncpg_dialect()  # type: ignore[no-untyped-call]
 _WRITE_LOCK: Final = 0x7469_6465_7772_6974  # "tidewrit"
 _BEGIN_READ: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # The lock is taken by a statement of its own, so that what follows sees what was
@@ -59,15 +60,14 @@ class PostgresDatabase:
 class _Statements:
     """A `Connection` on a lease. A block that fails drops the lease, which rolls back."""
 
-    __slots__ = ("_dialect", "_lease")
+    __slots__ = ("_lease",)
 
     def __init__(self, lease: Lease) -> None:
         self._lease = lease
-        self._dialect = asyncpg_dialect()  # type: ignore[no-untyped-call]
 
     def execute(self, statement: Executable, /) -> _Rows:
         """See `Connection.execute`."""
-        compiled = statement.compile(dialect=self._dialect)  # type: ignore[attr-defined]
+        compiled = statement.compile(dialect=_DIALECT)  # type: ignore[attr-defined]
         assert isinstance(compiled, SQLCompiler)
         text = str(compiled)
         named = compiled.params

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from tidegate.errors import ConfigError
-from tidegate.stores.postgres import bring_up_to_date
+from tidegate.stores.postgres import bring_up_to_date, is_current
 from tidegate.stores.protocols import ConstraintViolated, StoreError
 
 if TYPE_CHECKING:
@@ -151,7 +151,8 @@ class PostgresLink:
         if not self._is_current:
             with self._migrating:
                 if not self._is_current:
-                    lease.run(bring_up_to_date, MIGRATE_S)
+                    if not lease.run(is_current):
+                        lease.run(bring_up_to_date, MIGRATE_S)
                     self._is_current = True
 
     def _give_back(self, lease: Lease) -> None:
