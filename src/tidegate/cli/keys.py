@@ -15,10 +15,13 @@ import typer
 
 from tidegate.cli.columns import aligned
 from tidegate.cli.place import Place, find_place, read_outline_of
+from tidegate.workers.instance_lock import is_running
 
 if TYPE_CHECKING:
     from tidegate.config.outline import Outline
     from tidegate.stores.keys import KeyRecord, KeyStore
+
+IN_FORCE_S = 1.0
 
 _T = TypeVar("_T")
 
@@ -78,7 +81,8 @@ def create(
         expires_at_ms = _checked("--expires", partial(_read_moment, expires, now_ms))
     outline = read_outline_of(config)
     _check_names(outline, limit or [], model or [])
-    with _store(find_place(outline, data_dir), to_make=True) as store:
+    place = find_place(outline, data_dir)
+    with _store(place, to_make=True) as store:
         created = store.create(
             name,
             now_ms=now_ms,
@@ -87,6 +91,7 @@ def create(
             team=team,
             expires_at_ms=expires_at_ms,
         )
+    _wait_until_in_force(place)
     print(created.secret, flush=True)
     _say(
         f"Created key {created.record.name} ({created.record.id}). Its secret is the line "
@@ -140,7 +145,17 @@ def revoke(
         _fail(f"{place.folder} has no key database; is it the right folder?")
     with _store(place) as store:
         record = store.revoke(name_or_id, now_ms=_now_ms())
+    _wait_until_in_force(place)
     print(f"Revoked key {record.name} ({record.id}).")
+
+
+def _wait_until_in_force(place: Place) -> None:
+    """Give a gateway that runs here the second in which it promises to follow.
+
+    So the next line of a script can use the key, or rely on its being refused.
+    """
+    if is_running(place.folder):
+        time.sleep(IN_FORCE_S)
 
 
 def _check_names(outline: Outline, limits: list[str], models: list[str]) -> None:

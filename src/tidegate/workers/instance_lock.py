@@ -18,6 +18,21 @@ class InstanceBusy(Exception):
     """Another gateway runs on this data directory."""
 
 
+def is_running(data_dir: Path) -> bool:
+    """Whether a gateway runs on *data_dir* now."""
+    try:
+        fd = os.open(data_dir / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
 class InstanceLock:
     """Holds the lock of one data directory.
 
