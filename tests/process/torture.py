@@ -34,12 +34,15 @@ from tests.running import RunningGateway
 #: Where the tree is killed: the nth call of a system call on the way of a record to the disk.
 KILL_POINTS = [
     (process, call, number)
-    for process, calls in (
-        ("worker", ("write", "writev", "openat")),
-        ("control", ("pwrite64", "fdatasync", "read", "openat", "unlink")),
+    for process, call, numbers in (
+        ("worker", "write", (1, 2, 3, 5, 7, 11, 20, 35)),
+        ("control", "pwrite64", (1, 2, 3, 5, 8, 13, 21, 34)),
+        ("control", "fdatasync", (1, 2, 3, 5, 7, 10)),
+        ("control", "read", (1, 3, 7, 20)),
+        ("control", "openat", (1, 2, 3)),
+        ("control", "rename", (1, 2)),
     )
-    for call in calls
-    for number in (1, 3, 7, 20)
+    for number in numbers
 ]
 
 
@@ -96,10 +99,13 @@ def tree(folder: Path, seconds: float) -> list[str]:
                 + ["-e", f"trace={call}", "-e", f"inject={call}:signal=SIGKILL:when={number}"],
                 stderr=subprocess.DEVNULL,
             )
-            deadline = time.monotonic() + 2.0
+            deadline = time.monotonic() + 3.0
             while time.monotonic() < deadline and all(_alive(pid) for pid in pids):
                 _ask(gateway.port)
-            reached += not all(_alive(pid) for pid in pids)
+            hit = not all(_alive(pid) for pid in pids)
+            reached += hit
+            if not hit:
+                print(f"  {process} {call} {number} was not reached; killed all the same")
             _kill_tree(gateway)
             tracer.kill()
             tracer.wait()
