@@ -23,7 +23,7 @@ async def metrics_page(gateway: Gateway, call: Call) -> None:
 
 def _check_access(gateway: Gateway, call: Call) -> None:
     """Hold `metrics.access`: open, a bearer token, or loopback and private networks only."""
-    settings = gateway.state.snapshot.metrics
+    settings = call.state.snapshot.metrics
     if settings.access == "token":
         given = call.exchange.headers.get(b"authorization", b"")
         wanted = b"Bearer " + (settings.token or "").encode()

@@ -20,7 +20,7 @@ async def serve_model(gateway: Gateway, call: Call) -> None:
         await hold_back(gateway, call, error)
         raise
     body = call.exchange.body
-    state = gateway.state
+    state = call.state
     if body is None:
         body = await call.exchange.read_body(state.snapshot.edge.max_body_bytes)
     request = ModelRequest(body, streams=call.endpoint.streams)

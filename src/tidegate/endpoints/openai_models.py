@@ -29,7 +29,7 @@ async def list_models(gateway: Gateway, call: Call) -> None:
     """Answer with the configured models of this key."""
     principal = await authenticate(gateway, call)
     await admit(gateway, call, principal, None)
-    names = gateway.state.visible_models(principal)
+    names = call.state.visible_models(principal)
     body = msgspec.json.encode({"object": "list", "data": [_model(name) for name in names]})
     finish(gateway, call, 200, _JSON, body)
 
@@ -38,7 +38,7 @@ async def get_model(gateway: Gateway, call: Call) -> None:
     """Answer with one model, or 404 with near matches. Names may hold slashes."""
     principal = await authenticate(gateway, call)
     name = unquote_to_bytes(call.plan.tail).decode("utf-8", "replace")
-    route = gateway.state.route(name, principal)
+    route = call.state.route(name, principal)
     await admit(gateway, call, principal, None)
     finish(gateway, call, 200, _JSON, msgspec.json.encode(_model(route.name)))
 

@@ -32,7 +32,7 @@ _LOCAL_KINDS = frozenset({"ollama", "vllm", "lmstudio", "llamacpp", "demo"})
 async def serve_seed_chat(gateway: Gateway, call: Call) -> None:
     """Serve one request: translate, pass it on as a chat completion, translate back."""
     principal = await authenticate(gateway, call)
-    state = gateway.state
+    state = call.state
     body = call.exchange.body
     if body is None:
         body = await call.exchange.read_body(state.snapshot.edge.max_body_bytes)

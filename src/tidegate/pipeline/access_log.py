@@ -57,7 +57,7 @@ class AccessLog:
             f'{{"ts":"{self._timestamp()}","level":"info","event":"request",'
             f'"request_id":"{call.request_id}","endpoint":"{call.endpoint.name}",'
             f'"status":{status},"outcome":"{call.outcome}","duration_ms":{duration_s * 1e3:.3f},'
-            f'"client_ip":"{call.exchange.client_ip}"'
+            f'"generation":{call.state.snapshot.generation},"client_ip":"{call.exchange.client_ip}"'
         )
         if principal is not None:
             line += f',"key":{self._quote(principal.name)}'

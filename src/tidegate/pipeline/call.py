@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tidegate.keys.principal import Principal
     from tidegate.limits.limiter import Decision
     from tidegate.pipeline.endpoint import Endpoint
+    from tidegate.pipeline.gateway import State
     from tidegate.pipeline.head_plan import HeadPlan
     from tidegate.routing.target import Target
     from tidegate.upstream.answer import UpstreamAnswer
@@ -23,6 +24,7 @@ class Call:
         exchange: The request and the way to answer it.
         endpoint: What it asks for.
         plan: What its head alone decides.
+        state: The configuration generation that it began with, and keeps over a reload.
         request_id: Ours, on every answer and log line.
         principal: Who asks; None until authenticated.
         decision: The limiter's; None until asked.
@@ -60,11 +62,17 @@ class Call:
     upstream: UpstreamAnswer | None = None
 
     def __init__(
-        self, exchange: Exchange, endpoint: Endpoint, plan: HeadPlan, request_id: str
+        self,
+        exchange: Exchange,
+        endpoint: Endpoint,
+        plan: HeadPlan,
+        state: State,
+        request_id: str,
     ) -> None:
         self.exchange = exchange
         self.endpoint = endpoint
         self.plan = plan
+        self.state = state
         self.request_id = request_id
         self.started_at = exchange.started_at
 

@@ -54,7 +54,9 @@ class Pipeline:
         if plan is None:
             plan = exchange.memo.plan = HeadPlan(self._routes, exchange)
         endpoint = plan.endpoint
-        call = Call(exchange, endpoint or _unknown(exchange.path), plan, request_id())
+        call = Call(
+            exchange, endpoint or _unknown(exchange.path), plan, gateway.state, request_id()
+        )
         in_flight = gateway.meters.in_flight
         in_flight.inc()
         try:
@@ -124,7 +126,7 @@ def admit_at_once(
     Everything that can refuse for another reason (401, 400, 404) comes before: a request
     that is refused consumes nothing. False when the limiter is busy: await `admit_later`.
     """
-    checks = gateway.state.checks(gateway.limiter, principal, call.exchange, route)
+    checks = call.state.checks(gateway.limiter, principal, call.exchange, route)
     if not checks:
         gateway.meters.allowed.inc()
         return True
@@ -139,7 +141,7 @@ async def admit_later(
     gateway: Gateway, call: Call, principal: Principal, route: ModelRoute | None
 ) -> None:
     """Pass all limits once the limiter is free, or raise `RateLimited`."""
-    checks = gateway.state.checks(gateway.limiter, principal, call.exchange, route)
+    checks = call.state.checks(gateway.limiter, principal, call.exchange, route)
     _note_decision(gateway, call, await gateway.limiter.admit_later(checks))
 
 
