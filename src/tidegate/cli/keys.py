@@ -82,6 +82,7 @@ def create(
     outline = read_outline_of(config)
     _check_names(outline, limit or [], model or [])
     place = find_place(outline, data_dir)
+    existed = place.exists
     with _store(place, to_make=True) as store:
         created = store.create(
             name,
@@ -94,8 +95,9 @@ def create(
     _wait_until_in_force(place)
     print(created.secret, flush=True)
     _say(
-        f"Created key {created.record.name} ({created.record.id}). Its secret is the line "
-        "tg-…: it is not stored and cannot be shown again."
+        f"Created key {created.record.name} ({created.record.id}) {place.where}"
+        f"{'' if existed else ', a new database'}. Its secret is the line tg-…: it is not "
+        "stored and cannot be shown again."
     )
 
 
@@ -125,7 +127,7 @@ def list_keys(
         for name in outline.key_names()
     ]
     if len(rows) == 1:
-        _say("There is no key yet: `tidegate keys create --name NAME` makes one.")
+        _say(f"There is no key {place.where}: `tidegate keys create --name NAME` makes one.")
         return
     print(aligned(rows))
 

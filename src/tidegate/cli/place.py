@@ -35,6 +35,11 @@ class Place(NamedTuple):
         return f"in {self.folder}" if self.server is None else self.server.name
 
     @property
+    def where(self) -> str:
+        """The same behind a verb: `in /var/lib/tidegate`, `in PostgreSQL at …`."""
+        return self.name if self.server is None else f"in {self.server.name}"
+
+    @property
     def exists(self) -> bool:
         """Whether there is a database; a server is believed to have one."""
         from tidegate.stores.database import DATABASE_FILE

@@ -68,6 +68,9 @@ def load_settings(
     """
     path = find_file(path, cwd)
     document = Document({}, {}) if path is None else read_document(path)
+    if path is not None and not path.read_bytes().strip():
+        # A file that was cut off while it was written must not mean "all defaults".
+        raise ConfigError([(str(path), "is empty; write {} if you mean the defaults")])
     raw = tidy(document.data)
     overlay = Overlay(raw, env, kinds)
     overlay.apply()
@@ -104,7 +107,8 @@ def check_bind(settings: Settings, has_keys: bool) -> None:
         return
     reason = (
         f"{settings.server.host} can be reached from other machines, and there is no API key: "
-        "create one with `tidegate keys create --name NAME`, or use 127.0.0.1"
+        f"create one with `tidegate keys create --name NAME --data-dir "
+        f"{settings.server.data_dir}`, or use 127.0.0.1"
     )
     raise ConfigError([("server.host", reason)])
 

@@ -111,6 +111,10 @@ class Server:
         self.caps = caps
         self._listen_if_room()
 
+    def use_tls(self, context: ssl.SSLContext | None) -> None:
+        """Serve new connections with *context*; open ones keep theirs."""
+        self._ssl_context = context
+
     def start(self) -> None:
         """Begin to accept."""
         self._listener.setblocking(False)

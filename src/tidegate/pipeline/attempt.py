@@ -30,7 +30,7 @@ from tidegate.pipeline.gateway import Gateway
 from tidegate.pipeline.relay import StreamRelay
 from tidegate.pipeline.settle import finish
 from tidegate.routing.plan import ModelRoute
-from tidegate.routing.retry import backoff_s
+from tidegate.routing.retry import PASSED_STATUSES, backoff_s
 from tidegate.routing.target import Target
 from tidegate.upstream.answer import UpstreamAnswer, UpstreamFault
 
@@ -188,6 +188,7 @@ async def attempt(
         call.upstream = answer
         if answer.status != 200 and answer.status != 201:
             outcome, failure = await failure_of_answer(answer)
+            _log_refusal(call, target, answer.status)
         elif relay is not None and _is_event_stream(answer):
             try:
                 outcome, failure = await relay.run(answer, target, sent_at, record)
@@ -203,11 +204,8 @@ async def attempt(
     except UpstreamFault as fault:
         outcome, failure = outcome_of_fault(fault), failure_of_fault(fault)
         log.warning(
-            "request %s: %s at provider %s: %s",
-            call.request_id,
-            fault.kind,
-            target.provider,
-            fault,
+            "provider fault",
+            extra=_fields(call, target, kind=fault.kind, reason=str(fault)),
         )
     finally:
         call.upstream = None
@@ -251,3 +249,27 @@ def _deliver(
 
 def _is_event_stream(answer: UpstreamAnswer) -> bool:
     return answer.headers.get(b"content-type", b"")[:17].lower() == b"text/event-stream"
+
+
+def _log_refusal(call: Call, target: Target, status: int) -> None:
+    """Say what an operator can act on: our own credential, or a provider in trouble."""
+    if status in (401, 402, 403):
+        log.error(
+            "provider refused the gateway's own credential",
+            extra=_fields(call, target, upstream_status=status),
+        )
+    elif status not in PASSED_STATUSES or status == 429:
+        log.warning("provider failed", extra=_fields(call, target, upstream_status=status))
+
+
+def _fields(call: Call, target: Target, **more: object) -> dict[str, object]:
+    """Fields of a log line about an attempt; no text that a client or a provider wrote."""
+    return {
+        "fields": {
+            "request_id": call.request_id,
+            "provider": target.provider,
+            "target_model": target.label,
+            "attempt": call.attempts,
+            **more,
+        }
+    }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import msgspec
 
 from tidegate.errors import BadUpstream, GatewayError, Unavailable, UpstreamTimeout
@@ -15,8 +13,6 @@ from tidegate.routing.retry import (
     parse_retry_after,
 )
 from tidegate.upstream.answer import UpstreamAnswer, UpstreamFault
-
-log = logging.getLogger("tidegate.pipeline")
 
 MAX_REFUSAL_BYTES = 1024 * 1024
 
@@ -90,7 +86,6 @@ async def failure_of_answer(answer: UpstreamAnswer) -> tuple[str, Failure]:
         )
         outcome = "http_429" if status == 429 else "http_4xx"
     elif status in (401, 402, 403):
-        log.error("a provider refused this gateway's credential with status %d", status)
         error = BadUpstream("The provider refused the gateway's own credential.")
         outcome = "http_4xx"
     elif status == 408:

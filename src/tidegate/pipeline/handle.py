@@ -70,7 +70,7 @@ class Pipeline:
         except asyncio.CancelledError:
             _on_cancel(gateway, call)
         except Exception:
-            log.exception("request %s failed", call.request_id)
+            log.exception("request failed", extra={"fields": {"request_id": call.request_id}})
             refuse(gateway, call, InternalError("The gateway failed to serve this request."))
         finally:
             exchange.watcher = None
@@ -164,9 +164,15 @@ def _note_decision(gateway: Gateway, call: Call, decision: Decision) -> None:
     refused_by = decision.refused_by
     name = "" if refused_by is None else f" '{refused_by.name}'"
     raise RateLimited(
-        f"Rate limit{name} reached; try again in {decision.retry_after_ns / 1e9:.3g} s.",
+        f"Rate limit{name} reached; try again in {_seconds(decision.retry_after_ns)} s.",
         retry_after_s=decision.retry_after_ns / 1e9,
     )
+
+
+def _seconds(wait_ns: int) -> str:
+    """Write a wait so that whoever waits as long is not too early: `12`, `0.207`."""
+    ms = -(-wait_ns // 1_000_000)
+    return f"{ms / 1000:g}" if ms < 10_000 else f"{-(-ms // 1000)}"
 
 
 def _on_cancel(gateway: Gateway, call: Call) -> None:

@@ -30,6 +30,8 @@ class EventLogHandler(logging.Handler):
         """Write one record; never raises into the code that logs."""
         try:
             message = record.getMessage()
+            # `extra={"fields": {...}}`: what a reader of the log filters by.
+            fields = {"logger": record.name, **getattr(record, "fields", {})}
             write = self._log.info
             if record.levelno >= logging.ERROR:
                 write = self._log.error
@@ -39,9 +41,9 @@ class EventLogHandler(logging.Handler):
                 error = record.exc_info[1]
                 frames = traceback.extract_tb(error.__traceback__)
                 where = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
-                write(message, logger=record.name, error=type(error).__name__, where=where)
+                write(message, **fields, error=type(error).__name__, where=where)
             else:
-                write(message, logger=record.name)
+                write(message, **fields)
         except Exception:  # noqa: BLE001 (see the docstring)
             self.handleError(record)
 

@@ -36,6 +36,7 @@ class Plan(NamedTuple):
 
     Attributes:
         generation: Its number.
+        file: The file that it was read from, if any.
         snapshot: Packed `Snapshot` for the workers.
         config_keys: Packed key snapshots of the file, for control.
         no_key: Problems to refuse the start with if the store has no key either; empty when a
@@ -47,6 +48,7 @@ class Plan(NamedTuple):
     """
 
     generation: int
+    file: str | None
     snapshot: bytes
     config_keys: bytes
     no_key: tuple[tuple[str, str], ...]
@@ -94,9 +96,12 @@ def load_plan(overrides: Overrides, generation: int, *, previous: Plan | None = 
     from tidegate.providers.discover import providers_by_name
 
     kinds = providers_by_name()
-    loaded = load_settings(
-        overrides.file, os.environ, Path.cwd(), kinds=kinds, overrides=overrides.settings
-    )
+    file = overrides.file
+    if previous is not None and previous.file is not None:
+        file = Path(previous.file)
+    if previous is not None and file is not None and not file.exists():
+        raise ConfigError([(str(file), "is gone; the configuration in force was read from it")])
+    loaded = load_settings(file, os.environ, Path.cwd(), kinds=kinds, overrides=overrides.settings)
     server = loaded.settings.server
     data_dir = Path(previous.data_dir) if previous else server.data_dir
     wanted_pepper, warning = find_pepper(loaded.settings.stores.pepper, data_dir)
@@ -116,6 +121,7 @@ def load_plan(overrides: Overrides, generation: int, *, previous: Plan | None = 
     snapshot = msgspec.structs.replace(snapshot, prices=encode_price_table(table))
     plan = Plan(
         generation=generation,
+        file=None if loaded.path is None else str(loaded.path),
         snapshot=encode_snapshot(snapshot),
         config_keys=encode_keys(config_keys(loaded.settings, pepper)),
         no_key=no_key,

@@ -110,6 +110,7 @@ class Worker:
         self._server: Server | None = None
         self._leaving: asyncio.Task[None] | None = None
         self._stopping = False
+        self._has_tls = False
         self._exit: asyncio.Future[int] = self.loop.create_future()
 
     def make_plane(self, snapshot: Snapshot, keys: tuple[KeySnapshot, ...]) -> Plane:
@@ -160,6 +161,8 @@ class Worker:
             return
         try:
             snapshot = decode_snapshot(message.snapshot)
+            # Read anew each time: a certificate is renewed under the same name.
+            context = _server_context(snapshot.edge)
             self._plane.apply(snapshot)
         except ConfigError as error:
             self._channel.send(Refused(message.generation, tuple(error.problems)))
@@ -167,7 +170,11 @@ class Worker:
         except Exception as error:  # noqa: BLE001 (the old configuration goes on serving)
             self._refuse_surprised(message.generation, error)
             return
-        self._server_caps(snapshot.edge)
+        if self._server is not None:
+            self._server.configure(snapshot.edge)
+            if self._has_tls == (context is not None):
+                # Whether the port speaks TLS at all cannot change while it is open.
+                self._server.use_tls(context)
         self._confirm(message.generation, snapshot)
 
     def _on_keys(self, message: Keys) -> None:
@@ -196,6 +203,7 @@ class Worker:
             self._begin_stop(EXIT_REFUSED)
             return
         self._plane = plane
+        self._has_tls = snapshot.edge.tls is not None
         # What is here now stays for ever: the collector need not look at it again, and its
         # pages are not written to.
         gc.collect()
@@ -231,10 +239,6 @@ class Worker:
             on_refusal=plane.note_refusal,
             on_error=plane.note_error,
         )
-
-    def _server_caps(self, caps: EdgeSnapshot) -> None:
-        if self._server is not None:
-            self._server.configure(caps)
 
     def _confirm(self, generation: int, snapshot: Snapshot) -> None:
         self.log.set_level(snapshot.log_level)
