@@ -26,6 +26,7 @@ ALERTS = {
     "TidegateProviderFailing",
     "TidegateWorkersRestarting",
     "TidegateSeriesDropped",
+    "TidegateLimiterTableFilling",
 }
 
 pytestmark = pytest.mark.external

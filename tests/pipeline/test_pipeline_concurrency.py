@@ -44,3 +44,23 @@ async def test_a_third_request_at_once_is_refused_and_the_first_end_makes_room()
     done = [await second[1], await third[1]]
     assert [exchange.status for exchange in done] == [200, 200]
     assert (await scene.run(FakeExchange(body=chat()))).status == 200
+
+
+async def test_a_finished_stream_has_given_its_place_back() -> None:
+    """The client's next request is admitted although the upstream has not ended its body."""
+    first, last = (
+        b'data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":%s}]}\n\n' % reason
+        for reason in (b"null", b'"stop"')
+    )
+    gate = asyncio.Event()
+    up = FakeUpstream(FakeAnswer(pieces=[first, last + b"data: [DONE]\n\n", gate]))
+    one = LimitSnapshot("one", "key", "concurrency", 1, 1_000_000_000, 1)
+    scene = Scene({"m": [up]}, limits=(one,))
+    exchange = FakeExchange(body=chat(stream=True))
+    task = asyncio.create_task(scene.run(exchange))
+    while not exchange.ended:
+        await asyncio.sleep(0)
+    up.script = [FakeAnswer(body=ANSWER)]
+    assert (await scene.run(FakeExchange(body=chat()))).status == 200
+    gate.set()
+    await task

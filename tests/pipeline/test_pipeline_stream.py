@@ -187,3 +187,66 @@ async def test_a_stop_of_the_process_ends_a_stream_in_an_error_event() -> None:
     error = json.loads(exchange.sent.removeprefix(FIRST).removeprefix(b"data: "))
     assert error["error"]["code"] == "service_unavailable"
     assert exchange.ended
+
+
+async def test_a_stream_of_two_choices_is_whole_when_both_are_finished() -> None:
+    """The first choice's end is not the stream's: cut before the second's, it is cut."""
+
+    def last(index: int) -> bytes:
+        choice = {"index": index, "delta": {}, "finish_reason": "stop"}
+        return b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n"
+
+    done, scene, _ = await _stream(FIRST, last(0), n=2)
+    assert b"[DONE]" not in done.sent
+    assert scene.count("upstream_requests", "p0", "m-up", "cut") == 1
+    done, _, _ = await _stream(FIRST, last(0), last(1), n=2)
+    assert done.sent.endswith(DONE)
+    done, _, _ = await _stream(FIRST, last(0), DONE, n=2)  # the upstream says that it is whole
+    assert done.sent.endswith(DONE)
+
+
+async def test_an_error_event_without_its_blank_line_is_still_the_last_one() -> None:
+    """Behind a finish reason too; no [DONE] follows, and it is no success."""
+    error = b'data: {"error":{"message":"overloaded"}}'
+    done, scene, _ = await _stream(FIRST, LAST, error)
+    assert done.sent == FIRST + LAST + error + b"\n\n"
+    assert scene.count("upstream_requests", "p0", "m-up", "ok") == 0
+    alone, _, _ = await _stream(b'data: {"error":{"message":"slow","code":429}}')
+    assert alone.status == 429
+
+
+async def test_all_of_a_stream_is_counted_before_its_last_event_leaves() -> None:
+    """A client that has seen [DONE] finds tokens and outcome, although the upstream dawdles."""
+    gate = asyncio.Event()
+    up = FakeUpstream(FakeAnswer(pieces=[FIRST, LAST + USAGE_EVENT + DONE, gate]))
+    scene = Scene({"m": [up]})
+    exchange = FakeExchange(body=chat(stream=True))
+    task = asyncio.create_task(scene.run(exchange))
+    while not exchange.ended:
+        await asyncio.sleep(0)
+    assert scene.count("tokens", "p0", "m-up", "output") == 2
+    assert scene.count("upstream_requests", "p0", "m-up", "ok") == 1
+    gate.set()
+    await task
+    assert scene.count("tokens", "p0", "m-up", "output") == 2
+    assert scene.count("upstream_requests", "p0", "m-up", "ok") == 1
+
+
+async def test_comments_of_a_provider_are_no_part_of_an_answer() -> None:
+    """A failed attempt that only sent comments has used nothing."""
+    dead = FakeUpstream(FakeAnswer(pieces=[b": processing\n\n", CUT]))
+    good = FakeUpstream(FakeAnswer(pieces=[FIRST, LAST, DONE]))
+    scene = Scene({"m": [dead, good]}, retries=1)
+    done = await scene.run(FakeExchange(body=chat(stream=True)))
+    assert done.sent.endswith(FIRST + LAST + DONE)
+    assert scene.count("usage_source", "partial") == 0
+    assert scene.count("usage_source", "none") == 1
+
+
+async def test_an_absurd_count_of_tokens_is_taken_for_none() -> None:
+    """What a provider claims cannot poison the sums."""
+    event = b'data: {"choices":[],"usage":{"prompt_tokens":1' + b"0" * 300 + b"}}\n\n"
+    done, scene, _ = await _stream(FIRST, LAST, event, DONE)
+    assert done.sent.endswith(DONE)
+    assert scene.count("usage_source", "provider") == 0
+    assert scene.count("tokens", "p0", "m-up", "input") < 100

@@ -245,3 +245,50 @@ async def test_the_seed_api_is_carried_by_the_same_pipeline() -> None:
     assert (wrong.status, wrong.json) == (401, {"detail": "Invalid or missing API Key"})
     unknown = await scene.run(ask({"messages": messages, "model": "gpt-nope"}))
     assert unknown.status == 404
+
+
+async def test_a_local_word_is_never_answered_online() -> None:
+    """No field undoes it: it is refused, and a provider at a public address is not local."""
+    from tidegate.config.snapshot import ProviderSnapshot
+    from tidegate.endpoints.seed_chat import _is_near
+
+    up = FakeUpstream(FakeAnswer(body=ANSWER))
+    scene = Scene({"m": [up]})
+    messages = [{"role": "user", "content": "hi"}]
+    for fields in (
+        {"model": "gemini", "model_hint": "secure"},
+        {"model": "online", "model_hint": "local"},
+        {"model": "m", "model_hint": "secure"},
+        {"model_hint": "local"},
+    ):
+        done = await scene.run(
+            FakeExchange(path="/api/v1/chat", body={"messages": messages, **fields})
+        )
+        assert done.status in (400, 404), fields
+    assert not up.sent
+    near = {
+        "http://127.0.0.1:11434/v1": True,
+        "http://10.0.0.7/v1": True,
+        "http://ollama:11434/v1": True,
+        "http://gpu.internal/v1": True,
+        "http://8.8.8.8/v1": False,
+        "https://ollama.example.com/v1": False,
+    }
+    for url, expected in near.items():
+        assert _is_near(ProviderSnapshot("p", "ollama", url)) is expected, url
+    assert not _is_near(ProviderSnapshot("p", "openai", "http://127.0.0.1/v1"))
+
+
+async def test_a_client_that_leaves_while_its_401_is_held_back_is_logged_as_gone() -> None:
+    """Not as `ok` with status 0."""
+    scene = Scene({"m": [FakeUpstream(FakeAnswer(body=ANSWER))]})
+    for _ in range(10):
+        await scene.run(FakeExchange(body=chat(), secret="tg-wrong-wrong"))
+    exchange = FakeExchange(body=chat(), secret="tg-wrong-wrong")
+    task = asyncio.create_task(scene.run(exchange))
+    while not scene.gateway.throttle.held:
+        await asyncio.sleep(0)
+    exchange.disconnected = True
+    await task
+    assert exchange.status == 0
+    assert scene.count("disconnects", "request") == 1

@@ -29,7 +29,7 @@ from kill_load import check, ledger_rows, observe, worker_pids
 from test_exact_through_kills import CONFIG, ENVIRONMENT, NARROW, WIDE
 from tests.fakes.openai_upstream import KEY, OpenAIUpstream
 from tests.postgres_server import PostgresServer, binaries
-from tests.running import RunningGateway
+from tests.running import RunningGateway, counters
 
 #: Where the tree is killed: the nth call of a system call on the way of a record to the disk.
 KILL_POINTS = [
@@ -114,12 +114,15 @@ def tree(folder: Path, seconds: float) -> list[str]:
             gateway.stop()
             wrong += [f"{process} {call} {number}: {text}" for text in _verify(gateway)]
     print(f"  {len(KILL_POINTS)} points, {reached} reached by the running process")
+    if reached < 25:
+        wrong.append(f"only {reached} points were reached, 25 are wanted")
     return wrong
 
 
 def reloads(folder: Path, seconds: float) -> list[str]:
     """200 reloads, 20 of them invalid, and 20 upgrades under load: nothing fails or is cut."""
     outcomes: Counter[str] = Counter()
+    sent = [0, 0]
     with OpenAIUpstream() as upstream:
         good = config_of(upstream)
         with RunningGateway(folder, good, workers=2, environment=ENVIRONMENT) as gateway:
@@ -133,19 +136,29 @@ def reloads(folder: Path, seconds: float) -> list[str]:
                 ]
                 for number in range(200):
                     bad = number % 10 == 9
-                    gateway.config.write_text(good + ("nonsense: 1\n" if bad else ""))
+                    changed = good.replace("requests: 1000000", f"requests: {1000000 - number}")
+                    gateway.config.write_text(changed + ("nonsense: 1\n" if bad else ""))
                     gateway.process.send_signal(signal.SIGHUP)
-                    await asyncio.sleep(0.15)
+                    sent[bad] += 1
+                    # One at a time: signals that come together would count as one.
+                    while _reloads(await asyncio.to_thread(gateway.page)) < sent[0] + sent[1]:
+                        await asyncio.sleep(0.02)
                 gateway.config.write_text(good)
-                for _ in range(20):
+                for number in range(20):
                     gateway.process.send_signal(signal.SIGUSR2)
-                    await asyncio.sleep(1.5)
+                    while gateway.log.read_text().count('"upgrade complete"') <= number:
+                        await asyncio.sleep(0.05)
                 stop.set()
                 await asyncio.gather(*clients)
 
             asyncio.run(run())
     print(f"  {dict(outcomes)}")
     return [f"{count} × {what}" for what, count in outcomes.items() if what != "whole"]
+
+
+def _reloads(page: str) -> float:
+    """Reloads so far, taken in or refused."""
+    return counters(page)("tidegate_config_reloads_total")
 
 
 def drain(folder: Path, seconds: float) -> list[str]:

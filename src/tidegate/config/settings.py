@@ -94,7 +94,10 @@ class ServerSettings(Section):
         description="Address of the data port. Anything but a loopback address needs a key.",
     )
     port: Port = Field(default=8000, description="The data port: clients and the metrics page.")
-    control_port: Port = Field(default=8001, description="The control port, always on loopback.")
+    control_port: Port = Field(
+        default=8001,
+        description="Reserved for an admin interface that does not exist yet; nothing listens on it.",
+    )
     workers: Workers = Field(
         default="auto", description="Data processes; `auto` is one for each core."
     )

@@ -10,18 +10,23 @@ from tidegate.errors import Forbidden, Unauthenticated
 from tidegate.pipeline.call import Call
 from tidegate.pipeline.endpoint import Endpoint
 from tidegate.pipeline.gateway import Gateway
+from tidegate.pipeline.handle import hold_back
 from tidegate.pipeline.settle import finish
 
 
 async def metrics_page(gateway: Gateway, call: Call) -> None:
     """Answer with the page in the format that the scraper prefers."""
-    _check_access(gateway, call)
+    try:
+        _check_access(call)
+    except Unauthenticated as error:
+        await hold_back(gateway, call, error)
+        raise
     headers = call.exchange.headers
     lines, body = await gateway.render_page(headers.get(b"accept"), headers.get(b"accept-encoding"))
     finish(gateway, call, 200, lines + b"cache-control: no-store\r\n", body)
 
 
-def _check_access(gateway: Gateway, call: Call) -> None:
+def _check_access(call: Call) -> None:
     """Hold `metrics.access`: open, a bearer token, or loopback and private networks only."""
     settings = call.state.snapshot.metrics
     if settings.access == "token":

@@ -27,6 +27,7 @@ async def serve_model(gateway: Gateway, call: Call) -> None:
     if request.stream:
         call.stream = True
         call.wants_usage = request.wants_usage
+        call.choices = request.choices
     route = state.route(request.model, principal)
     call.model = route.name
     if not admit_at_once(gateway, call, principal, route):

@@ -38,9 +38,9 @@ async def get_model(gateway: Gateway, call: Call) -> None:
     """Answer with one model, or 404 with near matches. Names may hold slashes."""
     principal = await authenticate(gateway, call)
     name = unquote_to_bytes(call.plan.tail).decode("utf-8", "replace")
-    route = call.state.route(name, principal)
+    call.state.route(name, principal)
     await admit(gateway, call, principal, None)
-    finish(gateway, call, 200, _JSON, msgspec.json.encode(_model(route.name)))
+    finish(gateway, call, 200, _JSON, msgspec.json.encode(_model(name)))
 
 
 ENDPOINTS = (

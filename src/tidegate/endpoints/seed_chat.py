@@ -6,6 +6,10 @@ configured is 404, and a local word is never answered by a provider on another h
 
 from __future__ import annotations
 
+import ipaddress
+from urllib.parse import urlsplit
+
+from tidegate.config.snapshot import ProviderSnapshot
 from tidegate.dialects.openai.request import ModelRequest
 from tidegate.dialects.seed_chat import (
     LOCAL_WORDS,
@@ -26,7 +30,7 @@ from tidegate.pipeline.handle import admit, authenticate
 from tidegate.routing.plan import ModelRoute
 from tidegate.routing.target import Target
 
-_LOCAL_KINDS = frozenset({"ollama", "vllm", "lmstudio", "llamacpp", "demo"})
+_LOCAL_KINDS = frozenset({"ollama", "vllm", "lmstudio", "llamacpp", "openai-compatible"})
 
 
 async def serve_seed_chat(gateway: Gateway, call: Call) -> None:
@@ -65,6 +69,8 @@ def _route(state: State, seed: SeedRequest, principal: Principal) -> ModelRoute:
             raise ModelNotFound(f"The model `{route.name}` is not a local one.", param="model")
         return route
     wants_online = word in ONLINE_WORDS
+    if wants_online and must_be_local:
+        raise BadRequest("The request asks for a local and for an online model.", param="model")
     for name in state.visible_models(principal):
         route = state.routes[name]
         if _is_local(state, route) != wants_online:
@@ -76,13 +82,28 @@ def _route(state: State, seed: SeedRequest, principal: Principal) -> ModelRoute:
 
 
 def _is_local(state: State, route: ModelRoute) -> bool:
-    """Whether every place that could answer, fallbacks included, is a local provider."""
-    kinds = {provider.name: provider.kind for provider in state.snapshot.providers}
+    """Whether every place that could answer, fallbacks included, is on this host or network."""
+    providers = {provider.name: provider for provider in state.snapshot.providers}
     return all(
-        kinds.get(target.provider) in _LOCAL_KINDS
+        target.provider in providers and _is_near(providers[target.provider])
         for step in route.chain
         for target in step.targets
     )
+
+
+def _is_near(provider: ProviderSnapshot) -> bool:
+    """Whether a provider is the built-in one, or a server at a loopback or private address."""
+    if provider.kind == "demo":
+        return True
+    host = urlsplit(provider.base_url).hostname or ""
+    if provider.kind not in _LOCAL_KINDS:
+        return False
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        # A name without dots, or under a suffix that no public name has.
+        return "." not in host or host.endswith((".local", ".internal", ".localhost"))
+    return address.is_loopback or address.is_private
 
 
 ENDPOINTS = (

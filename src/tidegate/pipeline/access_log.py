@@ -44,6 +44,11 @@ class AccessLog:
         self._second_text = ""
         self.dropped = 0
 
+    def use(self, descriptor: int | None) -> None:
+        """Write to *descriptor* from now on; None keeps no log."""
+        self.flush()
+        self._descriptor = descriptor
+
     def note(self, call: Call, status: int, duration_s: float) -> None:
         """Add the line of a settled call."""
         if self._descriptor is None or not call.endpoint.counted:

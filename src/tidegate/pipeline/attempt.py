@@ -196,11 +196,10 @@ async def attempt(
                 told = relay.usage
         else:
             whole = await answer.read(MAX_ANSWER_BYTES)
-            outcome = "ok"
             call.upstream_s += monotonic() - sent_at
-            call.delivered_bytes = len(whole)
+            outcome = "protocol"  # unless it can be handed on
             told = call.usage = usage_of_answer(whole)
-            _deliver(gateway, call, target, answer, whole, encode)
+            _deliver(gateway, call, record, answer, whole, encode)
     except UpstreamFault as fault:
         outcome, failure = outcome_of_fault(fault), failure_of_fault(fault)
         log.warning(
@@ -211,25 +210,22 @@ async def attempt(
         call.upstream = None
         if answer is not None:
             answer.cancel()
-        took_s = monotonic() - sent_at
-        meters = target.meters
-        meters.outcome(outcome).inc()
-        meters.duration.observe(took_s)
         record.close(outcome, 0 if answer is None else answer.status, told)
     if failure is not None:
-        call.upstream_s += took_s
+        call.upstream_s += monotonic() - sent_at
     return failure
 
 
 def _deliver(
     gateway: Gateway,
     call: Call,
-    target: Target,
+    record: AttemptRecord,
     answer: UpstreamAnswer,
     whole: bytes,
     encode: Encode | None,
 ) -> None:
-    """Hand a whole answer to the client."""
+    """Hand a whole answer to the client, its attempt settled first."""
+    target = record.target
     if call.status:
         # Keep-alive comments have promised an event stream already.
         raise BadUpstream("The provider answered a stream request with a whole answer.")
@@ -238,6 +234,8 @@ def _deliver(
         content_type = b"application/json"
     else:
         content_type = answer.headers.get(b"content-type", b"application/json")
+    call.delivered_bytes += len(whole)
+    record.close("ok", answer.status, call.usage)
     finish(
         gateway,
         call,

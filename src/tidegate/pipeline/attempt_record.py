@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from time import time_ns
+from time import monotonic, time_ns
 from typing import TYPE_CHECKING
 
 from tidegate.dialects.usage import Usage
@@ -35,20 +35,24 @@ class AttemptRecord:
     """One attempt in the journal.
 
     Attributes:
+        target: The deployment that is tried.
         usage: Tokens of the attempt as far as they are known or estimated.
         source: Where `usage` comes from.
     """
 
     __slots__ = (
         "_attempt_id",
+        "_bytes_before",
         "_call",
+        "_closed",
         "_gateway",
         "_journal",
         "_opened_ms",
         "_recorded",
-        "_target",
+        "_sent_at",
         "request_bytes",
         "source",
+        "target",
         "usage",
     )
 
@@ -57,8 +61,11 @@ class AttemptRecord:
         self._gateway = gateway
         self._journal = journal = gateway.journal
         self._call = call
-        self._target = target
+        self.target = target
         self.request_bytes = request_bytes
+        self._closed = False
+        self._bytes_before = call.delivered_bytes
+        self._sent_at = monotonic()
         self.usage: Usage | None = None
         self.source: UsageSource = "none"
         self._attempt_id = f"{call.request_id}:{call.attempts}"
@@ -89,29 +96,36 @@ class AttemptRecord:
         if not self._recorded:
             return
         call = self._call
-        usage = self._target.estimator.estimate(
-            self.request_bytes, call.delivered_bytes, stream=call.stream
-        )
+        delivered = call.delivered_bytes - self._bytes_before
+        usage = self.target.estimator.estimate(self.request_bytes, delivered, stream=call.stream)
         self._journal.progress(
             self._attempt_id,
             time_ns() // 1_000_000,
             usage.input_tokens,
             usage.output_tokens,
-            self._target.cost_nano_usd(usage),
+            self.target.cost_nano_usd(usage),
             None if call.ttft_s is None else round(call.ttft_s * 1000),
-            call.delivered_bytes,
+            delivered,
         )
 
     def close(self, outcome: str, status: int, told: Usage | None) -> None:
-        """Settle the row, count tokens, money and where the numbers come from.
+        """Settle the row, count the attempt, tokens, money and where the numbers come from.
+
+        Only the first call does anything: it is made before an answer's last byte leaves, and
+        once more when the attempt is over, whatever became of it.
 
         Args:
             outcome: As on the metrics page; `cancelled` when the client left or we stop.
             status: HTTP status of the upstream; 0 when it sent none.
             told: What the provider told of the usage.
         """
-        call, target = self._call, self._target
-        delivered = call.delivered_bytes
+        if self._closed:
+            return
+        self._closed = True
+        call, target = self._call, self.target
+        target.meters.outcome(outcome).inc()
+        target.meters.duration.observe(monotonic() - self._sent_at)
+        delivered = call.delivered_bytes - self._bytes_before
         usage, source = told, "provider"
         if told is None:
             usage, source = self._estimated(outcome, delivered)
@@ -154,7 +168,7 @@ class AttemptRecord:
             source = "partial"
         else:
             return None, "none"
-        estimator = self._target.estimator
+        estimator = self.target.estimator
         return (
             estimator.estimate(self.request_bytes, delivered, stream=self._call.stream),
             source,

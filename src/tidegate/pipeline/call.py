@@ -40,6 +40,7 @@ class Call:
         delivered_bytes: Bytes of the model's answer handed to the client.
         settled: Guards against settling twice.
         wants_usage: Whether the client asked for a stream's usage event itself.
+        choices: How many answers a stream has to finish before it is whole (`n`).
         upstream: The answer being read, if any.
     """
 
@@ -59,6 +60,7 @@ class Call:
     delivered_bytes: int = 0
     settled: bool = False
     wants_usage: bool = False
+    choices: int = 1
     upstream: UpstreamAnswer | None = None
 
     def __init__(

@@ -84,7 +84,7 @@ class StreamRelay:
     ) -> tuple[str, Failure | None]:
         """Relay *answer* to its end: `(outcome, failure)`, no failure once bytes were sent."""
         call = self._call
-        scanner = CompletionStream(hide_usage=not call.wants_usage)
+        scanner = CompletionStream(hide_usage=not call.wants_usage, choices=call.choices)
         self._scanner, self._target, self._upstream = scanner, target, answer
         self._sent_at = sent_at
         self._record = record
@@ -93,7 +93,7 @@ class StreamRelay:
         try:
             await answer.relay(self._on_data)
             if not scanner.done and scanner.error is None:
-                self._forward(scanner.end())
+                self._take(scanner.end())
         except UpstreamFault as caught:
             fault = caught
         except FirstEventError:
@@ -114,14 +114,20 @@ class StreamRelay:
         if scanner.finished:
             self._end_whole()
             return "ok", None
-        self._end_cut()
-        return ("timeout" if fault is not None and fault.kind == "idle" else "cut"), None
+        outcome = "timeout" if fault is not None and fault.kind == "idle" else "cut"
+        self._end_cut(outcome)
+        return outcome, None
 
     def _on_data(self, data: bytes) -> None:
         """Take one piece from the upstream; runs inside its read callback."""
         scanner = self._scanner
         assert scanner is not None
-        out = scanner.feed(data)
+        self._take(scanner.feed(data))
+
+    def _take(self, out: bytes) -> None:
+        """Hand on what the scanner let through, and end the stream where it has ended."""
+        scanner = self._scanner
+        assert scanner is not None
         if scanner.error is not None and not scanner.started:
             raise FirstEventError
         if out:
@@ -150,7 +156,8 @@ class StreamRelay:
             target.meters.ttft.observe(call.ttft_s)
         self._last_at = now
         self.deadline = now + SILENCE_S
-        call.delivered_bytes += len(out)
+        if self._scanner is not None and self._scanner.started:
+            call.delivered_bytes += len(out)  # comments are no part of an answer
         if now >= self._progress_at and self._record is not None:
             self._progress_at = now + PROGRESS_S
             self._record.progress()
@@ -168,23 +175,26 @@ class StreamRelay:
         self._exchange.start(200, lines)
 
     def _end_whole(self) -> None:
-        self._end("ok", DONE)
+        self._end("ok", DONE, "ok")
 
     def _end_after_error(self) -> None:
         """End behind the upstream's own error event, which has been forwarded."""
-        self._end("upstream_error", b"")
+        self._end("upstream_error", b"", "error_event")
 
-    def _end_cut(self) -> None:
+    def _end_cut(self, upstream_outcome: str) -> None:
         error = BadUpstream("The provider's stream ended before it was finished.")
-        self._end("stream_cut", self._call.endpoint.dialect.error_event(error))
+        last = self._call.endpoint.dialect.error_event(error)
+        self._end("stream_cut", last, upstream_outcome)
 
-    def _end(self, outcome: str, last: bytes) -> None:
+    def _end(self, outcome: str, last: bytes, upstream_outcome: str) -> None:
+        """Settle the attempt and the call, then let the last bytes leave."""
         call = self._call
         call.outcome = outcome
         call.upstream_s += monotonic() - self._sent_at
         if not call.status:
             self._open()
-        call.usage = self.usage
+        if self._record is not None:
+            self._record.close(upstream_outcome, 200, self.usage)
         settle(self._gateway, call, call.status)
         call.exchange.watcher = None
         if last:

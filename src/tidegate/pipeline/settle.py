@@ -26,7 +26,10 @@ def finish(gateway: Gateway, call: Call, status: int, headers: bytes, body: byte
 
 def refuse(gateway: Gateway, call: Call, error: GatewayError) -> None:
     """Answer with *error* in the dialect; in-band when a stream has begun."""
-    if call.settled or call.exchange.disconnected:
+    if call.settled:
+        return
+    if call.exchange.disconnected:
+        call.outcome = "client_gone"
         return
     call.outcome = error.code
     dialect = call.endpoint.dialect
@@ -50,6 +53,9 @@ def refuse(gateway: Gateway, call: Call, error: GatewayError) -> None:
 def settle(gateway: Gateway, call: Call, status: int) -> None:
     """Count and log one request, once. *status* 0 means that the client left before one."""
     call.settled = True
+    if call.decision is not None and call.decision.holds:
+        # Before the last byte: the client's next request must find its place free.
+        call.decision.release()
     endpoint = call.endpoint
     if not endpoint.counted:
         return

@@ -169,6 +169,12 @@ def _keep_fixed(plan: Plan, previous: Plan, wanted_data_dir: str) -> Plan:
     ]
     if wanted_data_dir != previous.data_dir:
         changed.append("server.data_dir")
+    ledger, before = (decode_snapshot(part.snapshot).ledger for part in (plan, previous))
+    changed += [
+        f"ledger.{name}"
+        for name in ("when_full", "max_journal_bytes", "keep_rows_days", "keep_sums_days")
+        if getattr(ledger, name) != getattr(before, name)
+    ]
     if plan.database != previous.database:
         changed.append("stores.database")
     return plan._replace(

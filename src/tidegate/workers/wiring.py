@@ -23,7 +23,7 @@ from tidegate.keys.directory import KeyDirectory
 from tidegate.keys.throttle import GuessThrottle
 from tidegate.ledger import JOURNAL_FOLDER
 from tidegate.ledger.journal import Journal
-from tidegate.ledger.prices import decode_price_table
+from tidegate.ledger.prices import PriceTable, decode_price_table
 from tidegate.limits.concurrency import ConcurrencyTable
 from tidegate.limits.limiter import Limiter
 from tidegate.memory import LIMITER_LOCK, Segment, SlotWord
@@ -79,6 +79,8 @@ class DataPlane:
         self._estimators: dict[tuple[str, str], TokenEstimator] = {}
         self._keys_loaded = False
         self._table_refused = 0
+        self._shown_providers: set[str] = set()
+        self._access_log_fd = access_log_fd
         self.draining = False
         limiter_key = hashlib.blake2b(snapshot.pepper, digest_size=32, person=b"tidegate-limits")
         directory = KeyDirectory(snapshot.pepper)
@@ -125,6 +127,9 @@ class DataPlane:
                 total = totals.setdefault(pool.name, [0, 0])
                 total[0] += pool.connections_in_use
                 total[1] += pool.idle_connections
+        for gone in self._shown_providers - totals.keys():
+            totals[gone] = [0, 0]
+        self._shown_providers = set(totals)
         for provider, (in_use, idle) in totals.items():
             self._meters.upstream_connections.labels(provider, "active").set(float(in_use))
             self._meters.upstream_connections.labels(provider, "idle").set(float(idle))
@@ -155,6 +160,7 @@ class DataPlane:
         """
         state = self._build(snapshot)
         self._gateway.state = state
+        self._gateway.access_log.use(self._access_log_fd if snapshot.access_log else None)
         self._close_unused(snapshot)
 
     def set_keys(self, keys: tuple[KeySnapshot, ...], generation: int) -> None:
@@ -170,7 +176,7 @@ class DataPlane:
         self._gateway.journal.close()
 
     def _build(self, snapshot: Snapshot) -> State:
-        self._prices = decode_price_table(snapshot.prices)
+        prices = decode_price_table(snapshot.prices)
         providers = {provider.name: provider for provider in snapshot.providers}
         problems: list[tuple[str, str]] = []
         for provider in snapshot.providers:
@@ -184,7 +190,7 @@ class DataPlane:
             model.name: ModelRoute(
                 model.name,
                 [
-                    self._target(providers[t.provider], t.model, t.model, t.weight)
+                    self._target(providers[t.provider], t.model, t.model, t.weight, prices)
                     for t in model.targets
                 ],
                 retries=model.retries,
@@ -196,17 +202,21 @@ class DataPlane:
             link_fallbacks(routes, {model.name: model.fallbacks for model in snapshot.models})
         except ValueError as error:
             raise ConfigError([("models", str(error))]) from None
-        return State(snapshot, routes, partial(self._open_route, snapshot, providers))
+        return State(snapshot, routes, partial(self._open_route, snapshot, providers, prices))
 
     def _open_route(
-        self, snapshot: Snapshot, providers: dict[str, ProviderSnapshot], name: str
+        self,
+        snapshot: Snapshot,
+        providers: dict[str, ProviderSnapshot],
+        prices: PriceTable,
+        name: str,
     ) -> ModelRoute | None:
         """Make a route for `provider/model`, where that provider takes any model name."""
         prefix, slash, model = name.partition("/")
         provider = providers.get(prefix)
         if not slash or not model or provider is None or not provider.passthrough_models:
             return None
-        target = self._target(provider, model, OPEN_LABEL, 1)
+        target = self._target(provider, model, OPEN_LABEL, 1, prices)
         return ModelRoute(
             f"{prefix}/{OPEN_LABEL}",
             [target],
@@ -214,7 +224,14 @@ class DataPlane:
             total_s=snapshot.open_total_s,
         )
 
-    def _target(self, provider: ProviderSnapshot, model: str, label: str, weight: int) -> Target:
+    def _target(
+        self,
+        provider: ProviderSnapshot,
+        model: str,
+        label: str,
+        weight: int,
+        prices: PriceTable,
+    ) -> Target:
         pool = self._pool(provider)
         if isinstance(pool, DemoUpstream):
             base_path, origin_lines = b"", b""
@@ -232,8 +249,8 @@ class DataPlane:
             stream_usage=provider.stream_usage,
         )
         target.meters = self._meters.target(provider.name, label)
-        target.price = self._prices.find(provider.name, provider.kind, model)
-        target.price_version = self._prices.version
+        target.price = prices.find(provider.name, provider.kind, model)
+        target.price_version = prices.version
         target.estimator = self._estimators.setdefault((provider.name, label), TokenEstimator())
         return target
 

@@ -16,6 +16,7 @@ _RAW_TRUE = b"true"
 _RAW_FALSE = (b"false", b"null")
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_text = msgspec.json.Decoder(str).decode
+_decode_texts = msgspec.json.Decoder(list[str]).decode
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -29,9 +30,10 @@ class ModelRequest:
         model: The name that the client asked for.
         stream: Whether an event stream is wanted.
         wants_usage: Whether the client asked for the stream's usage event itself.
+        choices: How many answers a stream will carry: `n`, for each prompt.
     """
 
-    __slots__ = ("body", "fields", "model", "stream", "wants_usage")
+    __slots__ = ("body", "choices", "fields", "model", "stream", "wants_usage")
 
     def __init__(self, body: bytes, *, streams: bool = True) -> None:
         try:
@@ -49,6 +51,7 @@ class ModelRequest:
             raise BadRequest("'model' must be a string.", param="model") from None
         self.stream = False
         self.wants_usage = False
+        self.choices = 1
         if streams and "stream" in fields:
             self._read_stream()
 
@@ -58,6 +61,8 @@ class ModelRequest:
             self.stream = True
         elif raw not in _RAW_FALSE:
             raise BadRequest("'stream' must be a boolean.", param="stream")
+        if self.stream and ("n" in self.fields or "prompt" in self.fields):
+            self._read_choices()
         if self.stream and "stream_options" in self.fields:
             options = bytes(self.fields["stream_options"])
             if options == b"null":
@@ -69,6 +74,19 @@ class ModelRequest:
                     "'stream_options' must be an object.", param="stream_options"
                 ) from None
             self.wants_usage = wanted is not None and bytes(wanted) == _RAW_TRUE
+
+    def _read_choices(self) -> None:
+        """Read how many choices the stream will have; oddities are the upstream's to refuse."""
+        number = bytes(self.fields.get("n", b"1"))
+        if number.isdigit() and len(number) <= 4:
+            self.choices = max(1, int(number))
+        prompt = self.fields.get("prompt")
+        if prompt is not None:
+            try:
+                # A list of texts has an answer for each; a list of tokens is one prompt.
+                self.choices *= max(1, len(_decode_texts(prompt)))
+            except UNREADABLE:
+                return
 
     def body_for(self, model: str, raw_model: msgspec.Raw, force_usage: bool) -> bytes:
         """Return the body to send to a target, the client's own bytes where nothing changes.

@@ -33,6 +33,7 @@ _EVENT_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
 
 
 class _Choice(msgspec.Struct):
+    index: int = 0
     finish_reason: msgspec.Raw = msgspec.Raw(b"null")
 
 
@@ -54,7 +55,7 @@ class CompletionStream:
 
     Attributes:
         usage: The provider's usage, once seen.
-        finished: The upstream said why it finished, or sent `[DONE]`.
+        finished: The upstream said of every choice why it finished, or sent `[DONE]`.
         done: `[DONE]` was seen; nothing after it is forwarded. It is not forwarded either: the
             caller writes `DONE` itself once everything is settled, so that a client that has
             seen it finds its request on the metrics page.
@@ -63,6 +64,8 @@ class CompletionStream:
     """
 
     __slots__ = (
+        "_choices",
+        "_finished_choices",
         "_held",
         "_hide_usage",
         "_max_event_bytes",
@@ -75,9 +78,13 @@ class CompletionStream:
         "usage",
     )
 
-    def __init__(self, *, hide_usage: bool, max_event_bytes: int = 64 * 1024 * 1024) -> None:
+    def __init__(
+        self, *, hide_usage: bool, choices: int = 1, max_event_bytes: int = 64 * 1024 * 1024
+    ) -> None:
         self._held = b""
         self._hide_usage = hide_usage
+        self._choices = choices
+        self._finished_choices: set[int] = set()
         self._max_event_bytes = max_event_bytes
         #: How a reason and a usage object begin in this stream.
         self._signs: tuple[bytes, bytes] | None = None
@@ -212,5 +219,6 @@ class CompletionStream:
             return not (self._hide_usage and usage != b"null")
         for choice in chunk.choices:
             if bytes(choice.finish_reason) != b"null":
-                self.finished = True
+                self._finished_choices.add(choice.index)
+                self.finished = len(self._finished_choices) >= self._choices
         return True

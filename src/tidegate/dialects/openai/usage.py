@@ -35,6 +35,9 @@ class _Answer(msgspec.Struct):
     usage: _WireUsage | None = None
 
 
+#: A larger count is nonsense, which is treated as none.
+MAX_TOKENS = 1 << 31
+
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 _decode_usage = msgspec.json.Decoder(_WireUsage).decode
 
@@ -69,6 +72,7 @@ def _neutral(wire: _WireUsage) -> Usage | None:
     if wire.completion_tokens_details is not None:
         reasoning = wire.completion_tokens_details.reasoning_tokens or 0
     output_tokens = output_tokens or 0
-    if input_tokens < 0 or output_tokens < 0 or cached < 0 or written < 0 or reasoning < 0:
+    counts = (input_tokens, output_tokens, cached, written, reasoning)
+    if min(counts) < 0 or max(counts) > MAX_TOKENS:
         return None
     return Usage(input_tokens, output_tokens, cached, written, reasoning)
