@@ -29,7 +29,9 @@ An error is answered in the shape of the API that was asked. OpenAI's:
 ```
 
 `POST /api/v1/chat` answers `{"detail": "…"}`.
-Each answer has an `x-request-id`; the log line of the request has it too.
+Each answer has an `x-request-id`; the log line of the request has it too. Health and metrics, and
+requests that are [refused before they are read](#refused-before-a-request-is-read), have no line;
+the latter are only counted, in `tidegate_edge_refusals_total`.
 
 `code` is stable.
 429 has `retry-after` in whole seconds and `retry-after-ms`; others have them if a time is known.
@@ -42,6 +44,9 @@ A stream that has begun cannot change its status: its last event is the error, w
 """
 
 _PASSED_ON = """
+A body over `server.max_body_bytes` is `body_too_large`, announced up front or not;
+`request_too_large` is the same for one that began under a higher cap, which a reload then lowered.
+
 ## From the provider
 
 A provider's 400, 404, 413, 422 and 429 reach the client with their status and body

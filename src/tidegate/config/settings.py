@@ -96,7 +96,8 @@ class ServerSettings(Section):
     port: Port = Field(default=8000, description="The data port: clients and the metrics page.")
     control_port: Port = Field(
         default=8001,
-        description="Reserved for an admin interface that does not exist yet; nothing listens on it.",
+        description="Reserved for an admin interface that does not exist yet; nothing listens "
+        "on it.",
     )
     workers: Workers = Field(
         default="auto", description="Data processes; `auto` is one for each core."
