@@ -13,6 +13,12 @@ from typing import Literal
 OTHER = "other"
 """Label value that stands for everything outside a closed set or beyond a cap."""
 
+DURATION_BUCKETS = (
+    *(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
+    *(10.0, 30.0, 60.0, 120.0, 300.0, 600.0),
+)
+"""Seconds of a request or an attempt: from a cache's answer to the SDKs' default timeout."""
+
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _INITIAL_AT_MOST = 32
 

@@ -6,6 +6,7 @@ from time import monotonic, time_ns
 from typing import TYPE_CHECKING
 
 from tidegate.dialects.usage import Usage
+from tidegate.ids import attempt_id
 from tidegate.ledger.records import Outcome, UsageSource
 
 if TYPE_CHECKING:
@@ -36,8 +37,7 @@ class AttemptRecord:
 
     Attributes:
         target: The deployment that is tried.
-        usage: Tokens of the attempt as far as they are known or estimated.
-        source: Where `usage` comes from.
+        request_bytes: Length of the body sent to it.
     """
 
     __slots__ = (
@@ -51,9 +51,7 @@ class AttemptRecord:
         "_recorded",
         "_sent_at",
         "request_bytes",
-        "source",
         "target",
-        "usage",
     )
 
     def __init__(self, gateway: Gateway, call: Call, target: Target, request_bytes: int) -> None:
@@ -66,9 +64,7 @@ class AttemptRecord:
         self._closed = False
         self._bytes_before = call.delivered_bytes
         self._sent_at = monotonic()
-        self.usage: Usage | None = None
-        self.source: UsageSource = "none"
-        self._attempt_id = f"{call.request_id}:{call.attempts}"
+        self._attempt_id = attempt_id(call.request_id, call.attempts)
         now_ns = time_ns()
         self._opened_ms = now_ns // 1_000_000
         principal = call.principal
@@ -126,12 +122,12 @@ class AttemptRecord:
         target.meters.outcome(outcome).inc()
         target.meters.duration.observe(monotonic() - self._sent_at)
         delivered = call.delivered_bytes - self._bytes_before
-        usage, source = told, "provider"
+        usage: Usage | None = told
+        source: UsageSource = "provider"
         if told is None:
             usage, source = self._estimated(outcome, delivered)
         elif outcome == "ok":
             target.estimator.learn(told, self.request_bytes, delivered, stream=call.stream)
-        self.usage, self.source = usage, source  # type: ignore[assignment]
         call.usage = usage or call.usage
         counted = usage or _NOTHING
         cost_nano_usd = target.cost_nano_usd(counted) if usage is not None else 0
@@ -153,15 +149,16 @@ class AttemptRecord:
             counted.cache_write_tokens,
             counted.output_tokens,
             counted.reasoning_tokens,
-            source,  # type: ignore[arg-type]
+            source,
             cost_nano_usd,
             None if call.ttft_s is None else int(call.ttft_s * 1000),
             now_ms - self._opened_ms,
             delivered,
         )
 
-    def _estimated(self, outcome: str, delivered: int) -> tuple[Usage | None, str]:
+    def _estimated(self, outcome: str, delivered: int) -> tuple[Usage | None, UsageSource]:
         """Return what an attempt has likely used whose provider told nothing."""
+        source: UsageSource
         if outcome == "ok":
             source = "estimated"
         elif delivered:

@@ -75,8 +75,6 @@ class Pipeline:
         finally:
             exchange.watcher = None
             in_flight.dec()
-            if call.decision is not None and call.decision.holds:
-                call.decision.release()
             if not call.settled:
                 settle(gateway, call, call.status)
 

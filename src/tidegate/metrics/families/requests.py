@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tidegate.metrics.family import Family
+from tidegate.metrics.family import DURATION_BUCKETS, Family
 
 _STATUSES = frozenset(str(status) for status in range(100, 600))
 
@@ -18,23 +18,7 @@ REQUEST_DURATION = Family(
     "histogram",
     "From the first byte of a request to the last byte of its answer.",
     labels=("endpoint", "stream"),
-    buckets=(
-        0.01,
-        0.025,
-        0.05,
-        0.1,
-        0.25,
-        0.5,
-        1.0,
-        2.5,
-        5.0,
-        10.0,
-        30.0,
-        60.0,
-        120.0,
-        300.0,
-        600.0,
-    ),
+    buckets=DURATION_BUCKETS,
     values={"stream": frozenset({"true", "false"})},
 )
 REQUESTS_IN_FLIGHT = Family(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tidegate.metrics.family import Family
+from tidegate.metrics.family import DURATION_BUCKETS, Family
 
 _FAILURES = frozenset(
     {"http_429", "http_4xx", "http_5xx", "timeout", "connect", "protocol", "cut", "error_event"}
@@ -22,23 +22,7 @@ UPSTREAM_DURATION = Family(
     "histogram",
     "Length of an attempt at a provider, to the last byte of its answer.",
     labels=("provider", "model"),
-    buckets=(
-        0.01,
-        0.025,
-        0.05,
-        0.1,
-        0.25,
-        0.5,
-        1.0,
-        2.5,
-        5.0,
-        10.0,
-        30.0,
-        60.0,
-        120.0,
-        300.0,
-        600.0,
-    ),
+    buckets=DURATION_BUCKETS,
 )
 UPSTREAM_RETRIES = Family(
     "tidegate_upstream_retries_total",
