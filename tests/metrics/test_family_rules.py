@@ -29,9 +29,9 @@ def test_names_have_our_prefix_or_a_known_one(family: Family) -> None:
 
 @each
 def test_histograms_are_in_seconds_and_have_few_buckets(family: Family) -> None:
-    """Base units only; one short list each."""
+    """Base units (or a rate in them) only; one short list each."""
     if family.kind == "histogram":
-        assert family.name.endswith("_seconds")
+        assert family.name.endswith(("_seconds", "_per_second"))
         assert 8 <= len(family.buckets) <= 15
 
 
@@ -45,6 +45,12 @@ def test_units_are_base_units_at_the_end_of_the_name(family: Family) -> None:
     for unit in ("seconds", "bytes", "usd"):
         if unit in words:
             assert stem.endswith(f"_{unit}")
+
+
+@each
+def test_the_reference_says_when_it_moves(family: Family) -> None:
+    """A number nobody knows how to read is of no use."""
+    assert family.moves or family.computed
 
 
 @each
@@ -66,6 +72,7 @@ def test_help_is_a_sentence(family: Family) -> None:
 def test_labels_have_closed_sets_or_come_from_the_configuration(family: Family) -> None:
     """An open label is one of the few that name configured or built-in things."""
     configured = {"endpoint", "provider", "model", "limit", "worker", "family", "version"}
+    configured |= {"key", "team"}  # of keys that the operator made, never of a request
     platform = {"implementation", "major", "minor", "patchlevel"}
     for label in set(family.labels) - set(family.values):
         rule_of_the_edge = (family.name, label) == ("tidegate_edge_refusals_total", "reason")
@@ -108,6 +115,9 @@ def test_the_reference_is_what_the_declarations_say() -> None:
         ({"help": 'a "quote"'}, "one line"),
         ({"values": {"b": frozenset({"x"})}}, "not there"),
         ({"buckets": (1.0,)}, "buckets"),
+        ({"former_name": "tidegate_x"}, "end in _total"),
+        ({"former_name": "tidegate_x_total"}, "another one"),
+        ({"name": "tidegate_x", "kind": "gauge", "merge": "latest"}, "computed"),
         ({"name": "tidegate_s", "kind": "histogram"}, "buckets"),
         ({"name": "tidegate_s", "kind": "histogram", "buckets": (2.0, 1.0)}, "ascend"),
         ({"name": "tidegate_s", "kind": "histogram", "buckets": (1.0, float("inf"))}, "finite"),

@@ -19,6 +19,16 @@ DURATION_BUCKETS = (
 )
 """Seconds of a request or an attempt: from a cache's answer to the SDKs' default timeout."""
 
+_UNITS = {
+    "_tokens_per_second": "tokens per second",
+    "_timestamp_seconds": "seconds since 1970",
+    "_time_seconds": "seconds since 1970",
+    "_seconds": "seconds",
+    "_bytes": "bytes",
+    "_usd": "US dollars",
+    "_ratio": "0 to 1",
+    "_tokens": "tokens",
+}
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _INITIAL_AT_MOST = 32
 
@@ -35,10 +45,14 @@ class Family:
         buckets: Upper bounds of a histogram, ascending, without +Inf.
         values: Closed sets by label name. A label without one takes names from the
             configuration or the code; never text that a client chose.
-        merge: How the slots of a gauge become one number.
+        moves: When it changes, for the reference page.
+        merge: How the slots of a gauge become one number; `latest` takes the one stored last,
+            and only while it is recent (see `series.LatestSeries`).
         max_series: Cap of this family; None takes the registry's.
         computed: The page works it out at each render. A counter's cells hold the part that
             is over: what dead processes had used.
+        former_name: Its name in the last minor version. The page shows it under both names
+            until the next one, so that no dashboard goes blank in between.
     """
 
     name: str
@@ -49,16 +63,24 @@ class Family:
     values: Mapping[str, frozenset[str]] = field(
         default_factory=lambda: MappingProxyType({}), hash=False
     )
-    merge: Literal["sum", "max"] = "sum"
+    moves: str = ""
+    merge: Literal["sum", "max", "latest"] = "sum"
     max_series: int | None = None
     computed: bool = False
+    former_name: str | None = None
 
     def __post_init__(self) -> None:
-        for name in (self.name, *self.labels):
+        names = (self.name,) if self.former_name is None else (self.name, self.former_name)
+        for name in (*names, *self.labels):
             if not _NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is not a name in snake case")
-        if (self.kind == "counter") != self.name.endswith("_total"):
-            raise ValueError(f"{self.name}: counters, and only they, end in _total")
+        for name in names:
+            if (self.kind == "counter") != name.endswith("_total"):
+                raise ValueError(f"{name}: counters, and only they, end in _total")
+        if len(set(names)) != len(names):
+            raise ValueError(f"{self.name}: its former name is another one")
+        if self.merge == "latest" and (self.kind != "gauge" or not self.computed):
+            raise ValueError(f"{self.name}: only computed gauges show the latest value")
         if not self.help or any(mark in self.help for mark in '\n\\"'):
             raise ValueError(f"{self.name}: help is one line without backslash or quote")
         if len(set(self.labels)) != len(self.labels) or "le" in self.labels:
@@ -74,8 +96,23 @@ class Family:
 
     @property
     def cells(self) -> int:
-        """Cells of one series: a value, or a histogram's buckets, its +Inf bucket and its sum."""
-        return len(self.buckets) + 2 if self.kind == "histogram" else 1
+        """Cells of one series.
+
+        A value; for `latest`, a value and its time; for a histogram its buckets, the +Inf
+        bucket and the sum.
+        """
+        if self.kind == "histogram":
+            return len(self.buckets) + 2
+        return 2 if self.merge == "latest" else 1
+
+    @property
+    def unit(self) -> str:
+        """What one is, by the name: `seconds`, `tokens`; the last word of a plain count."""
+        stem = self.name.removesuffix("_total")
+        for ending, unit in _UNITS.items():
+            if stem.endswith(ending):
+                return unit
+        return "1" if self.kind == "gauge" else "count"
 
     @property
     def closed(self) -> bool:

@@ -16,6 +16,7 @@ import asyncio
 import time
 import zlib
 from operator import add
+from typing import NamedTuple
 
 from tidegate.memory import Segment
 from tidegate.metrics.families.rate_limits import ALLOWED, BLOCKED
@@ -24,12 +25,25 @@ from tidegate.metrics.index import SeriesRecord
 from tidegate.metrics.negotiate import accepts_gzip, choose_format
 from tidegate.metrics.registry import Registry
 from tidegate.metrics.runtime import GarbageCounters, RuntimeFigures, Samples
-from tidegate.metrics.text import HistogramPattern, heads, label_pairs, sample
+from tidegate.metrics.series import Exemplar
+from tidegate.metrics.text import (
+    HistogramPattern,
+    former_heads,
+    heads,
+    label_pairs,
+    renamed,
+    sample,
+    with_exemplars,
+)
 
 _SERIES_A_CHUNK = 50
 _STEP_S = 0.001
 _GZIP_LEVEL = 1  # level 6 takes 2.7 times as long for 17 % less
+_EXEMPLAR_SHOWN_S = 60.0
 _GZIP_WINDOW = 31  # zlib's number for the gzip format with the largest window
+
+#: Exemplars of this process by a series' first cell: `(number of the bucket, exemplar)`.
+_Examples = dict[int, list[tuple[int, Exemplar]]]
 
 
 class MetricsPage:
@@ -92,12 +106,26 @@ class _Steps:
             self._until = time.perf_counter() + _STEP_S
 
 
+class _Part(NamedTuple):
+    """One family's share of a page: heads and lines of samples, `(text, OpenMetrics)` each."""
+
+    heads: tuple[bytes, bytes]
+    lines: tuple[list[bytes], list[bytes]]
+
+    def under(self, family: Family, former_name: str) -> _Part:
+        """Return the same samples under the name that the family had before."""
+        text, openmetrics = (
+            [renamed(data, family.name, former_name) for data in lines] for lines in self.lines
+        )
+        return _Part(former_heads(family, former_name), (text, openmetrics))
+
+
 class _Rendering:
     """One finished render: heads and sample lines of each family, and the bodies made of them."""
 
     __slots__ = ("_gzips", "_plain", "_sections")
 
-    def __init__(self, sections: list[tuple[tuple[bytes, bytes], list[bytes]]]) -> None:
+    def __init__(self, sections: list[_Part]) -> None:
         self._sections = sections
         self._plain: dict[bool, bytes] = {}
         self._gzips: dict[bool, asyncio.Task[bytes]] = {}
@@ -117,9 +145,9 @@ class _Rendering:
 
     def _parts(self, openmetrics: bool) -> list[bytes]:
         parts = []
-        for both_heads, lines in self._sections:
-            parts.append(both_heads[openmetrics])
-            parts += lines
+        for section in self._sections:
+            parts.append(section.heads[openmetrics])
+            parts += section.lines[openmetrics]
         if openmetrics:
             parts.append(b"# EOF\n")
         return parts
@@ -160,6 +188,17 @@ class _Group:
         self.lines: list[_Line] = []
         self.changed = True
         self.data = b""
+
+    def with_examples(self, examples: _Examples) -> bytes:
+        """Return the group's text for OpenMetrics, with the exemplars of its series."""
+        return "".join(
+            [
+                with_exemplars(line.text, examples[line.first])
+                if line.first in examples
+                else line.text
+                for line in self.lines
+            ]
+        ).encode()
 
 
 class _Section:
@@ -231,20 +270,45 @@ class _Sheet:
             self._refresh(chunk)
             await steps.pause_if_due()
         computed = await self._figures.read()
-        sections = []
+        examples = self._examples()
+        parts = []
         for name, section in self._sections.items():
             if section.family.computed:
                 lines = [section.computed(computed.get(name, []))]
+                part = _Part(section.heads, (lines, lines))
             else:
-                lines = []
-                for group in section.groups:
-                    if group.changed:
-                        group.data = "".join([line.text for line in group.lines]).encode()
-                        group.changed = False
-                        await steps.pause_if_due()
-                    lines.append(group.data)
-            sections.append((section.heads, lines))
-        return _Rendering(sections)
+                part = await self._part(section, examples, steps)
+            parts.append(part)
+            if section.family.former_name is not None:
+                parts.append(part.under(section.family, section.family.former_name))
+        return _Rendering(parts)
+
+    async def _part(self, section: _Section, examples: _Examples, steps: _Steps) -> _Part:
+        lines = []
+        for group in section.groups:
+            if group.changed:
+                group.data = "".join([line.text for line in group.lines]).encode()
+                group.changed = False
+                await steps.pause_if_due()
+            lines.append(group.data)
+        if section.pattern is None or not examples:
+            return _Part(section.heads, (lines, lines))
+        openmetrics = lines.copy()
+        for number, group in enumerate(section.groups):
+            if any(line.first in examples for line in group.lines):
+                openmetrics[number] = group.with_examples(examples)
+                await steps.pause_if_due()
+        return _Part(section.heads, (lines, openmetrics))
+
+    def _examples(self) -> _Examples:
+        """Return this process's recent exemplars: first cell of a series → by bucket."""
+        since_s = time.monotonic() - _EXEMPLAR_SHOWN_S
+        found: _Examples = {}
+        for first, series in self._registry.exemplified.items():
+            recent = [(n, one) for n, one in series.exemplars.items() if one.kept_s >= since_s]
+            if recent:
+                found[first] = recent
+        return found
 
     async def _take_new(self, steps: _Steps) -> None:
         """Give each new record of the index its line."""

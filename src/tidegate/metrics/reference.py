@@ -35,13 +35,20 @@ together 8,000; what comes later is counted in the series whose label values are
 def render() -> str:
     """Return the whole page."""
     families = declared()
-    rows = [f"| [`{f.name}`](#{f.name}) | {f.kind} | {_labels(f)} |" for f in families]
-    table = ["| metric | type | labels |", "|---|---|---|", *rows]
+    rows = [
+        f"| [`{f.name}`](#{f.name}) | {f.kind} | {_labels(f)} | {f.unit} | {_moves(f)} |"
+        for f in families
+    ]
+    table = ["| metric | type | labels | unit | moves |", "|---|---|---|---|---|", *rows]
     return "\n".join([_INTRODUCTION, *table, "", *(_section(f) for f in families)])
 
 
 def _labels(family: Family) -> str:
     return ", ".join(f"`{label}`" for label in family.labels) or "none"
+
+
+def _moves(family: Family) -> str:
+    return family.moves or ("worked out at each scrape" if family.computed else "")
 
 
 def _section(family: Family) -> str:
@@ -59,6 +66,10 @@ def _section(family: Family) -> str:
         lines.append("- buckets: " + ", ".join(number(bound) for bound in family.buckets))
     if family.kind == "gauge" and not family.computed and family.merge == "max":
         lines.append("- the greatest value of any process")
+    if family.merge == "latest":
+        lines.append("- the value that any process was told last")
+    if family.former_name is not None:
+        lines.append(f"- also shown as `{family.former_name}`, its former name, for now")
     if lines[-1]:
         lines.append("")
     return "\n".join(lines)

@@ -7,7 +7,6 @@ runs the loop may write.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from typing import Generic, TypeVar
 
@@ -16,81 +15,12 @@ from tidegate.metrics.families import declared
 from tidegate.metrics.families.series import SERIES_DROPPED
 from tidegate.metrics.family import OTHER, Family
 from tidegate.metrics.index import SeriesIndex, SeriesRecord
+from tidegate.metrics.series import CounterSeries, GaugeSeries, HistogramSeries, LatestSeries
 
 _MAX_VALUE_LENGTH = 200
-_LARGEST = 1e18  # beyond any count, size or time we could mean; keeps inf out
 
-
-class CounterSeries:
-    """A number that only rises."""
-
-    __slots__ = ("_cells", "_first")
-
-    def __init__(self, cells: memoryview[float], first: int) -> None:
-        self._cells = cells
-        self._first = first
-
-    def inc(self, amount: float = 1.0) -> None:
-        """Add *amount*. What is not a positive finite number is not added: counters never fall."""
-        if 0.0 < amount < _LARGEST:
-            self._cells[self._first] += amount
-
-    @property
-    def value(self) -> float:
-        """What this slot has counted, its earlier owners included."""
-        return self._cells[self._first]
-
-
-class GaugeSeries:
-    """A number that goes up and down; zero again when its process is gone."""
-
-    __slots__ = ("_cells", "_first")
-
-    def __init__(self, cells: memoryview[float], first: int) -> None:
-        self._cells = cells
-        self._first = first
-
-    def inc(self, amount: float = 1.0) -> None:
-        """Add *amount*."""
-        self._cells[self._first] += amount
-
-    def dec(self, amount: float = 1.0) -> None:
-        """Take *amount* away."""
-        self._cells[self._first] -= amount
-
-    def set(self, value: float) -> None:
-        """Store *value*."""
-        self._cells[self._first] = value
-
-    @property
-    def value(self) -> float:
-        """This slot's number."""
-        return self._cells[self._first]
-
-
-class HistogramSeries:
-    """Observations sorted into buckets.
-
-    One bucket and the sum are stored; counts and cumulative buckets are made by the page.
-    """
-
-    __slots__ = ("_bounds", "_cells", "_first", "_sum")
-
-    def __init__(self, cells: memoryview[float], first: int, bounds: tuple[float, ...]) -> None:
-        self._cells = cells
-        self._first = first
-        self._sum = first + len(bounds) + 1
-        self._bounds = bounds
-
-    def observe(self, value: float) -> None:
-        """Count *value* (seconds, tokens, …). Negative and not finite ones are left out."""
-        if 0.0 <= value < _LARGEST:
-            cells = self._cells
-            cells[self._first + bisect_left(self._bounds, value)] += 1.0
-            cells[self._sum] += value
-
-
-_S = TypeVar("_S", CounterSeries, GaugeSeries, HistogramSeries)
+_S = TypeVar("_S", CounterSeries, GaugeSeries, LatestSeries, HistogramSeries)
+_AnySeries = CounterSeries | GaugeSeries | LatestSeries | HistogramSeries
 
 
 class Handle(Generic[_S]):
@@ -125,6 +55,11 @@ class Handle(Generic[_S]):
         return self.labels()
 
 
+_AnyHandle = (
+    Handle[CounterSeries] | Handle[GaugeSeries] | Handle[LatestSeries] | Handle[HistogramSeries]
+)
+
+
 class _Waiting:
     """A series whose creation found the index taken: it counts in memory of its own until then."""
 
@@ -132,9 +67,9 @@ class _Waiting:
 
     def __init__(
         self,
-        handle: Handle[CounterSeries] | Handle[GaugeSeries] | Handle[HistogramSeries],
+        handle: _AnyHandle,
         values: tuple[str, ...],
-        series: CounterSeries | GaugeSeries | HistogramSeries,
+        series: _AnySeries,
         cells: memoryview[float],
     ) -> None:
         self.handle = handle
@@ -151,6 +86,7 @@ class Registry:
         slot: The slot whose cells this process writes.
         families: What is declared, by name.
         index: The instance's list of series.
+        exemplified: Histogram series of this process with exemplars, by their first cell.
     """
 
     def __init__(
@@ -182,9 +118,11 @@ class Registry:
         self._read = 0
         self._places: dict[str, dict[tuple[str, ...], int]] = {name: {} for name in self.families}
         self._open_total = 0
+        self.exemplified: dict[int, HistogramSeries] = {}
         self._waiting: list[_Waiting] = []
         self._counters: dict[str, Handle[CounterSeries]] = {}
         self._gauges: dict[str, Handle[GaugeSeries]] = {}
+        self._latest: dict[str, Handle[LatestSeries]] = {}
         self._histograms: dict[str, Handle[HistogramSeries]] = {}
         self._dropped = self.counter(SERIES_DROPPED)
         for family in self.families.values():
@@ -200,10 +138,21 @@ class Registry:
         self._check(family, "gauge")
         return self._gauges.setdefault(family.name, Handle(family, self._find_gauge))
 
+    def latest(self, family: Family) -> Handle[LatestSeries]:
+        """Return the handle of a gauge family that shows the latest value."""
+        self._check(family, "gauge")
+        if family.merge != "latest":
+            raise ValueError(f"{family.name} does not show the latest value")
+        return self._latest.setdefault(family.name, Handle(family, self._find_latest))
+
     def histogram(self, family: Family) -> Handle[HistogramSeries]:
         """Return the handle of a histogram family; the same one at each call."""
         self._check(family, "histogram")
         return self._histograms.setdefault(family.name, Handle(family, self._find_histogram))
+
+    def set_max_series_per_family(self, most: int) -> None:
+        """Change the cap of families that do not set their own; series that exist stay."""
+        self._max_series = most
 
     def catch_up(self) -> None:
         """Read series that other processes made, and place those of ours that are waiting.
@@ -223,9 +172,11 @@ class Registry:
         self._note_new()
         cells = self.segment.cells(slot)
         for name, places in self._places.items():
-            if self.families[name].kind == "gauge":
+            family = self.families[name]
+            if family.kind == "gauge":
                 for first in places.values():
-                    cells[first] = 0.0
+                    for offset in range(family.cells):
+                        cells[first + offset] = 0.0
 
     def _check(self, family: Family, kind: str) -> None:
         if family.kind != kind:
@@ -253,13 +204,22 @@ class Registry:
     def _find_gauge(self, handle: Handle[GaugeSeries], values: tuple[str, ...]) -> GaugeSeries:
         return self._find(handle, values, GaugeSeries)
 
+    def _find_latest(self, handle: Handle[LatestSeries], values: tuple[str, ...]) -> LatestSeries:
+        return self._find(handle, values, LatestSeries)
+
     def _find_histogram(
         self, handle: Handle[HistogramSeries], values: tuple[str, ...]
     ) -> HistogramSeries:
         bounds = handle.family.buckets
         return self._find(
-            handle, values, lambda cells, first: HistogramSeries(cells, first, bounds)
+            handle,
+            values,
+            lambda cells, first: HistogramSeries(cells, first, bounds, self._note_exemplars),
         )
+
+    def _note_exemplars(self, series: HistogramSeries) -> None:
+        if series._cells is self._cells:  # one that waits for its place has none to show
+            self.exemplified[series.first] = series
 
     def _find(
         self,
@@ -364,6 +324,8 @@ class Registry:
             series._first = first
             if isinstance(series, HistogramSeries):
                 series._sum = first + family.cells - 1
+                if series.exemplars:
+                    self.exemplified[first] = series
 
     def _note_new(self) -> None:
         self.index.catch_up()

@@ -14,6 +14,7 @@ import gc
 import os
 import platform
 import resource
+import time
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -25,6 +26,9 @@ from tidegate.metrics.family import Family
 from tidegate.metrics.registry import Registry
 
 Samples = list[tuple[tuple[str, ...], float]]
+
+LATEST_SHOWN_S = 120.0
+"""How long the page shows what somebody told us once; later it may be true no more."""
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -178,11 +182,14 @@ class RuntimeFigures:
         single(configuration.CONFIG_GENERATION, segment.words[InstanceWord.GENERATION])
         found[python.PYTHON_INFO.name] = [(self._info, 1.0)]
         found[build.BUILD_INFO.name] = [((__version__,), 1.0)]
+        latest = [f for f in self._registry.families.values() if f.merge == "latest"]
         found[SERIES.name] = [
             ((name,), float(len(self._registry.places_of(family))))
             for name, family in self._registry.families.items()
-            if not family.computed
+            if not family.computed or family in latest
         ]
+        for family in latest:
+            found[family.name] = self._latest(family)
         found.update(self._of_workers(readings, worker_dead_cpu_s))
         return found
 
@@ -225,6 +232,17 @@ class RuntimeFigures:
             labels: sum(segment.cells(slot)[first] for slot in range(segment.slots))
             for labels, first in self._registry.places_of(family).items()
         }
+
+    def _latest(self, family: Family) -> Samples:
+        """Return of each series the value stored last by any process, while it is recent."""
+        views = [self._segment.cells(slot) for slot in range(self._segment.slots)]
+        since_s = time.monotonic() - LATEST_SHOWN_S
+        samples: Samples = []
+        for labels, first in self._registry.places_of(family).items():
+            stored_s, value = max((cells[first + 1], cells[first]) for cells in views)
+            if stored_s >= since_s and stored_s > 0.0:
+                samples.append((labels, value))
+        return samples
 
     def _of_workers(
         self, readings: Mapping[int, ProcessReading], dead_cpu_s: Mapping[int, float]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import accumulate
 
 from tidegate.metrics.family import Family
+from tidegate.metrics.series import Exemplar
 
 _EXACT = 1e15  # below it, `%d` of an integral float is what it is, and quickest
 
@@ -29,6 +31,18 @@ def heads(family: Family) -> tuple[bytes, bytes]:
     name = family.name.removesuffix("_total")
     openmetrics = f"# HELP {name} {family.help}\n# TYPE {name} {family.kind}\n"
     return plain.encode(), openmetrics.encode()
+
+
+def former_heads(family: Family, former_name: str) -> tuple[bytes, bytes]:
+    """Return the heads of the same samples under their name of the last minor version."""
+    text = f"Former name of {family.name}; gone with the next minor version."
+    return heads(replace(family, name=former_name, help=text, former_name=None))
+
+
+def renamed(lines: bytes, name: str, former_name: str) -> bytes:
+    """Return whole lines of samples under another name; label values hold no line ends."""
+    old, new = b"\n" + name.encode(), b"\n" + former_name.encode()
+    return (b"\n" + lines).replace(old, new)[1:]
 
 
 def label_pairs(family: Family, values: Sequence[str]) -> str:
@@ -68,3 +82,11 @@ class HistogramPattern:
         pattern = self._pattern.replace("\0", pairs.replace("%", "%%"))
         cumulative = list(accumulate(cells[:-1]))
         return pattern % (*cumulative, number(cells[-1]), cumulative[-1])
+
+
+def with_exemplars(text: str, exemplars: Iterable[tuple[int, Exemplar]]) -> str:
+    """Return a histogram's lines with examples behind their buckets, for OpenMetrics only."""
+    lines = text.split("\n")
+    for bucket, one in exemplars:
+        lines[bucket] += f' # {{{one.label}="{one.text}"}} {number(one.value)} {one.at_s:.3f}'
+    return "\n".join(lines)

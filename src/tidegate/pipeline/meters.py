@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tidegate.dialects.usage import Usage
 from tidegate.limits.limiter import Decision
-from tidegate.metrics.registry import CounterSeries, GaugeSeries, Handle, HistogramSeries, Registry
+from tidegate.metrics.registry import Handle, Registry
+from tidegate.metrics.series import CounterSeries, GaugeSeries, HistogramSeries
 
 
 class TargetMeters:

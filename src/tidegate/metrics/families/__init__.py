@@ -26,4 +26,7 @@ def declared() -> tuple[Family, ...]:
         for value in vars(module).values():
             if isinstance(value, Family) and found.setdefault(value.name, value) is not value:
                 raise ValueError(f"{value.name} is declared twice")
+    for family in found.values():
+        if family.former_name in found:
+            raise ValueError(f"{family.former_name} is declared, and was {family.name}")
     return tuple(found[name] for name in sorted(found))

@@ -23,4 +23,5 @@ AUTH_FAILURES = Family(
             }
         ),
     },
+    moves="before a 401 leaves",
 )

@@ -11,6 +11,7 @@ CLIENT_DISCONNECTS = Family(
     "in the middle of the answer.",
     labels=("phase",),
     values={"phase": frozenset({"request", "upstream", "answer"})},
+    moves="when a request ends without its client",
 )
 CONNECTIONS = Family(
     "tidegate_connections",
@@ -18,6 +19,7 @@ CONNECTIONS = Family(
     "Client connections open, by whether a request is being served on them.",
     labels=("state",),
     values={"state": frozenset({"active", "idle"})},
+    moves="each second",
 )
 EDGE_REFUSALS = Family(
     "tidegate_edge_refusals_total",
@@ -25,4 +27,5 @@ EDGE_REFUSALS = Family(
     "Requests refused before they had an endpoint, by the rule of the HTTP server that they broke.",
     labels=("reason",),
     max_series=200,
+    moves="before the refusal leaves",
 )

@@ -9,4 +9,5 @@ EVENT_LOOP_LAG = Family(
     "histogram",
     "How late a regular timer of a process's loop ran.",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0),
+    moves="four times a second in each process",
 )

@@ -12,6 +12,7 @@ GC_OBJECTS_COLLECTED = Family(
     "Objects collected during gc",
     labels=("generation",),
     values=_GENERATIONS,
+    moves="each second",
 )
 GC_OBJECTS_UNCOLLECTABLE = Family(
     "python_gc_objects_uncollectable_total",
@@ -19,6 +20,7 @@ GC_OBJECTS_UNCOLLECTABLE = Family(
     "Uncollectable objects found during GC",
     labels=("generation",),
     values=_GENERATIONS,
+    moves="each second",
 )
 GC_COLLECTIONS = Family(
     "python_gc_collections_total",
@@ -26,6 +28,7 @@ GC_COLLECTIONS = Family(
     "Number of times this generation was collected",
     labels=("generation",),
     values=_GENERATIONS,
+    moves="each second",
 )
 PYTHON_INFO = Family(
     "python_info",

@@ -16,4 +16,5 @@ SERIES_DROPPED = Family(
     "counter",
     "Look-ups of a new series that a cap sent to the series `other`.",
     labels=("family",),
+    moves="at each look-up that a cap turned away",
 )

@@ -16,6 +16,7 @@ UPSTREAM_REQUESTS = Family(
     "stream), cancelled (client left).",
     labels=("provider", "model", "outcome"),
     values={"outcome": _FAILURES | {"ok", "cancelled"}},
+    moves="at the end of an attempt",
 )
 UPSTREAM_DURATION = Family(
     "tidegate_upstream_duration_seconds",
@@ -23,6 +24,7 @@ UPSTREAM_DURATION = Family(
     "Length of an attempt at a provider, to the last byte of its answer.",
     labels=("provider", "model"),
     buckets=DURATION_BUCKETS,
+    moves="at the end of an attempt",
 )
 UPSTREAM_RETRIES = Family(
     "tidegate_upstream_retries_total",
@@ -30,6 +32,7 @@ UPSTREAM_RETRIES = Family(
     "Further attempts after one that failed before its first byte reached the client.",
     labels=("provider", "reason"),
     values={"reason": _FAILURES},
+    moves="before a further attempt",
 )
 FALLBACKS = Family(
     "tidegate_fallbacks_total",
@@ -37,6 +40,7 @@ FALLBACKS = Family(
     "Requests that went on to a fallback model, by that model and by why the one before failed.",
     labels=("model", "reason"),
     values={"reason": _FAILURES},
+    moves="before the fallback is tried",
 )
 UPSTREAM_CONNECTIONS = Family(
     "tidegate_upstream_connections",
@@ -44,4 +48,5 @@ UPSTREAM_CONNECTIONS = Family(
     "Connections open to a provider.",
     labels=("provider", "state"),
     values={"state": frozenset({"active", "idle"})},
+    moves="each second",
 )

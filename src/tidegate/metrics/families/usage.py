@@ -12,12 +12,14 @@ TOKENS = Family(
     values={
         "type": frozenset({"input", "output", "cached_input", "cache_write", "reasoning"}),
     },
+    moves="at the end of an attempt",
 )
 COST = Family(
     "tidegate_cost_usd_total",
     "counter",
     "Cost of settled attempts at the prices in force, in US dollars.",
     labels=("provider", "model"),
+    moves="at the end of an attempt",
 )
 USAGE_SOURCE = Family(
     "tidegate_usage_source_total",
@@ -26,10 +28,12 @@ USAGE_SOURCE = Family(
     "part, or nowhere.",
     labels=("source",),
     values={"source": frozenset({"provider", "estimated", "partial", "none"})},
+    moves="at the end of an attempt",
 )
 UNPRICED = Family(
     "tidegate_unpriced_requests_total",
     "counter",
     "Attempts with known tokens whose model has no known price; their cost is missing above.",
     labels=("provider", "model"),
+    moves="at the end of an attempt",
 )

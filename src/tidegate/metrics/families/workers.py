@@ -11,6 +11,7 @@ WORKER_RESTARTS = Family(
     "still), start (never became ready).",
     labels=("reason",),
     values={"reason": frozenset({"exit", "signal", "hang", "start"})},
+    moves="when a dead worker has been buried",
 )
 WORKER_UP = Family(
     "tidegate_worker_up",
