@@ -65,6 +65,7 @@ async def run_attempts(
         if relay is not None:
             relay.close()
     if failure is not None:
+        failure.count_loss("cut")
         raise failure.error
 
 
@@ -94,16 +95,17 @@ async def _go_on(
     again: Again,
 ) -> Failure | None:
     """Go on after the first attempt failed: retries, other targets, then the fallbacks."""
-    left = await _retry(gateway, route, order, deadline, failure, again)
+    left = await _retry(gateway, call, route, order, deadline, failure, again)
     for step in route.chain[1:]:
         if left is None or (left.next == "final" and not _may_fall_back(left)):
             return left
         gateway.meters.fallbacks.labels(step.name, left.reason).inc()
+        left.count_loss("fallback")
         step.budget.note_request()
         order = list(step.order(gateway.chance))
         left = await again(order[0])
         if left is not None:
-            left = await _retry(gateway, step, order, deadline, left, again)
+            left = await _retry(gateway, call, step, order, deadline, left, again)
     return left
 
 
@@ -114,6 +116,7 @@ def _may_fall_back(failure: Failure) -> bool:
 
 async def _retry(
     gateway: Gateway,
+    call: Call,
     route: ModelRoute,
     order: list[Target],
     deadline: float,
@@ -147,7 +150,9 @@ async def _retry(
             return failure
         retries_left -= 1
         gateway.meters.retries.labels(target.provider, failure.reason).inc()
+        failure.count_loss("retry")
         if wait_s > 0.0:
+            call.upstream_s += wait_s  # the provider's doing, not ours
             await asyncio.sleep(wait_s)
         following_failure = await again(order[position])
         if following_failure is None:
@@ -186,6 +191,8 @@ async def attempt(
             deadline=deadline,
         )
         call.upstream = answer
+        if sent_at >= target.meters.quota_due_s:
+            target.meters.note_quotas(answer.headers)
         if answer.status != 200 and answer.status != 201:
             outcome, failure = await failure_of_answer(answer)
             _log_refusal(call, target, answer.status)
@@ -211,6 +218,11 @@ async def attempt(
         if answer is not None:
             answer.cancel()
         record.close(outcome, 0 if answer is None else answer.status, told)
+        if record.loss is not None:
+            if failure is not None:
+                failure.loss = record.loss
+            else:
+                record.loss.count("cut")
     if failure is not None:
         call.upstream_s += monotonic() - sent_at
     return failure

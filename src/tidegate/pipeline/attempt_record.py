@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tidegate.dialects.usage import Usage
 from tidegate.ids import attempt_id
 from tidegate.ledger.records import Outcome, UsageSource
+from tidegate.pipeline.meters import Loss
 
 if TYPE_CHECKING:
     from tidegate.pipeline.call import Call
@@ -38,6 +39,7 @@ class AttemptRecord:
     Attributes:
         target: The deployment that is tried.
         request_bytes: Length of the body sent to it.
+        loss: What the attempt used for nothing, as far as what follows it decides the cause.
     """
 
     __slots__ = (
@@ -50,6 +52,7 @@ class AttemptRecord:
         "_opened_ms",
         "_recorded",
         "_sent_at",
+        "loss",
         "request_bytes",
         "target",
     )
@@ -62,6 +65,7 @@ class AttemptRecord:
         self.target = target
         self.request_bytes = request_bytes
         self._closed = False
+        self.loss: Loss | None = None
         self._bytes_before = call.delivered_bytes
         self._sent_at = monotonic()
         self._attempt_id = attempt_id(call.request_id, call.attempts)
@@ -120,7 +124,8 @@ class AttemptRecord:
         self._closed = True
         call, target = self._call, self.target
         target.meters.outcome(outcome).inc()
-        target.meters.duration.observe(monotonic() - self._sent_at)
+        duration_s = monotonic() - self._sent_at
+        target.meters.duration.observe(duration_s)
         delivered = call.delivered_bytes - self._bytes_before
         usage: Usage | None = told
         source: UsageSource = "provider"
@@ -128,10 +133,17 @@ class AttemptRecord:
             usage, source = self._estimated(outcome, delivered)
         elif outcome == "ok":
             target.estimator.learn(told, self.request_bytes, delivered, stream=call.stream)
+            if told.output_tokens and duration_s > 0.0:
+                target.meters.output_rate.observe(told.output_tokens / duration_s)
         call.usage = usage or call.usage
         counted = usage or _NOTHING
         cost_nano_usd = target.cost_nano_usd(counted) if usage is not None else 0
         target.meters.count_usage(usage, source, cost_nano_usd)
+        identities = self._gateway.meters.identities
+        if identities is not None and usage is not None and call.principal is not None:
+            identities.of(call.principal).count_usage(usage, cost_nano_usd)
+        if outcome != "ok":
+            self._note_loss(outcome, status, usage, delivered)
         if not self._recorded:
             return
         self._gateway.meters.ledger_settles.inc()
@@ -155,6 +167,26 @@ class AttemptRecord:
             now_ms - self._opened_ms,
             delivered,
         )
+
+    def _note_loss(self, outcome: str, status: int, usage: Usage | None, delivered: int) -> None:
+        """Count what was used for nothing, now or once it is known what follows.
+
+        An attempt that a provider turned down has used nothing. Of one that it worked on
+        without telling, the input is estimated: that is what providers bill first.
+        """
+        call, target = self._call, self.target
+        if usage is None:
+            if outcome in ("connect", "error_event") or status not in (0, 200, 201):
+                return
+            usage = target.estimator.estimate(self.request_bytes, 0, stream=call.stream)
+        tokens = usage.input_tokens + usage.output_tokens
+        loss = Loss(target.meters, tokens, target.cost_nano_usd(usage) or 0)
+        if call.exchange.disconnected:
+            loss.count("disconnect")
+        elif delivered or outcome == "cancelled":
+            loss.count("cut")
+        else:
+            self.loss = loss
 
     def _estimated(self, outcome: str, delivered: int) -> tuple[Usage | None, UsageSource]:
         """Return what an attempt has likely used whose provider told nothing."""

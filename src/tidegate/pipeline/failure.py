@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from tidegate.errors import BadUpstream, GatewayError, Unavailable, UpstreamTimeout
+from tidegate.pipeline.meters import Loss
 from tidegate.routing.retry import (
     PASSED_STATUSES,
     Next,
@@ -52,9 +53,10 @@ class Failure:
         next: Whether another attempt may follow.
         reason: Closed set, a metric label.
         retry_after_s: How long the upstream asked to wait.
+        loss: What the attempt used for nothing; None when that is nothing.
     """
 
-    __slots__ = ("error", "next", "reason", "retry_after_s")
+    __slots__ = ("error", "loss", "next", "reason", "retry_after_s")
 
     def __init__(
         self, error: GatewayError, following: Next, reason: str, retry_after_s: float | None = None
@@ -63,6 +65,13 @@ class Failure:
         self.next = following
         self.reason = reason
         self.retry_after_s = retry_after_s
+        self.loss: Loss | None = None
+
+    def count_loss(self, cause: str) -> None:
+        """Count what the attempt used for nothing, once it is known what follows it."""
+        if self.loss is not None:
+            self.loss.count(cause)
+            self.loss = None
 
 
 class _ErrorObject(msgspec.Struct):

@@ -18,6 +18,7 @@ from tidegate.pipeline.call import Call
 from tidegate.pipeline.failure import Failure, failure_of_first_event
 from tidegate.pipeline.forward import lines_to_client
 from tidegate.pipeline.gateway import Gateway
+from tidegate.pipeline.meters import exemplar_of
 from tidegate.pipeline.settle import settle
 from tidegate.routing.target import Target
 from tidegate.upstream.answer import UpstreamAnswer, UpstreamFault
@@ -153,7 +154,10 @@ class StreamRelay:
             target.meters.inter_token.observe(now - self._last_at)
         elif self._scanner is not None and self._scanner.started:
             call.ttft_s = now - call.started_at
-            target.meters.ttft.observe(call.ttft_s)
+            series = target.meters.ttft
+            series.observe(call.ttft_s)
+            if now >= series.exemplar_due_s:
+                series.exemplify(call.ttft_s, now, *exemplar_of(call))
         self._last_at = now
         self.deadline = now + SILENCE_S
         if self._scanner is not None and self._scanner.started:

@@ -12,6 +12,7 @@ from tidegate.errors import GatewayError, MethodNotAllowed, Unauthenticated
 from tidegate.pipeline.call import Call
 from tidegate.pipeline.failure import UpstreamRefusal
 from tidegate.pipeline.gateway import Gateway
+from tidegate.pipeline.meters import exemplar_of
 
 _JSON = b"content-type: application/json\r\n"
 
@@ -59,13 +60,21 @@ def settle(gateway: Gateway, call: Call, status: int) -> None:
     endpoint = call.endpoint
     if not endpoint.counted:
         return
-    duration_s = monotonic() - call.started_at
+    now_s = monotonic()
+    duration_s = now_s - call.started_at
     meters = gateway.meters.endpoint(endpoint.name)
     meters.status(status).inc()
-    (meters.stream_duration if call.stream else meters.whole_duration).observe(duration_s)
+    meters.outcome(call.outcome, call.stream).inc()
+    series = meters.stream_duration if call.stream else meters.whole_duration
+    series.observe(duration_s)
+    if now_s >= series.exemplar_due_s:
+        series.exemplify(duration_s, now_s, *exemplar_of(call))
     if call.upstream_s:
         meters.overhead.observe(duration_s - call.upstream_s)
     if call.outcome == "client_gone":
         phase = "answer" if call.delivered_bytes else "upstream" if call.attempts else "request"
         gateway.meters.disconnects.labels(phase).inc()
+    identities = gateway.meters.identities
+    if identities is not None and call.principal is not None:
+        identities.of(call.principal).status(status).inc()
     gateway.access_log.note(call, status, duration_s)
