@@ -51,6 +51,7 @@ def compile_snapshot(
             access=settings.metrics.access,
             token=settings.metrics.token.reveal() if settings.metrics.token else None,
             max_series_per_family=settings.metrics.max_series_per_family,
+            identity_labels=settings.metrics.identity_labels,
         ),
         pepper=pepper,
         data_dir=str(data_dir),

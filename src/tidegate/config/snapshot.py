@@ -130,6 +130,7 @@ class MetricsSnapshot(msgspec.Struct, frozen=True):
     access: str = "open"
     token: str | None = None
     max_series_per_family: int = 2_000
+    identity_labels: tuple[str, ...] = ()
 
     @override
     def __repr__(self) -> str:

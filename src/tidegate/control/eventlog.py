@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import select
 import time
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 
@@ -27,7 +27,12 @@ class EventLog:
         stream_fd: Descriptor written to; 2 is standard error.
         level: Least level that is written.
         human: Plain text in place of JSON; by default when the descriptor is a terminal.
+
+    Attributes:
+        dropped_lines: Lines that no log of this process had room for.
     """
+
+    dropped_lines: ClassVar[int] = 0
 
     def __init__(
         self, process: str, *, stream_fd: int = 2, level: str = "info", human: bool | None = None
@@ -75,8 +80,10 @@ class EventLog:
             # A reader that stands still must not stop us: an event that has no room is lost.
             if self._room.poll(0):
                 os.write(self._fd, line)
+                return
         except OSError:
-            return  # nobody reads standard error any more
+            pass  # nobody reads standard error any more
+        EventLog.dropped_lines += 1
 
 
 def _is_terminal(descriptor: int) -> bool:

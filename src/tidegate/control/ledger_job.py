@@ -1,8 +1,8 @@
 """Folds the workers' journals into the database, five times a second.
 
 Blocking code on a thread of its own: journals must become durable while the database of the
-keys is waited for. The figures go into cells that only this job
-writes (stores, never additions), so the loop's thread cannot be in its way.
+keys is waited for. The figures go into cells that only this job's
+thread writes, so the loop's thread cannot be in its way.
 """
 
 from __future__ import annotations
@@ -13,6 +13,12 @@ from tidegate.config.snapshot import Snapshot
 from tidegate.ledger import JOURNAL_FOLDER
 from tidegate.ledger.fold import EVERY_S, Folder, Retention
 from tidegate.ledger.store import LedgerStore, StoreDown
+from tidegate.metrics.families.ledger import (
+    LEDGER_DAMAGED,
+    LEDGER_FOLDED,
+    LEDGER_OPEN,
+    LEDGER_STORE_FAILURES,
+)
 from tidegate.metrics.registry import Registry
 
 TICK_EVERY_S = EVERY_S
@@ -31,6 +37,11 @@ class LedgerJob:
         self._pending_bytes = registry.gauge(
             registry.families["tidegate_ledger_pending_bytes"]
         ).series
+        self._open_attempts = registry.gauge(LEDGER_OPEN).series
+        self._folded = registry.counter(LEDGER_FOLDED).series
+        self._store_failures = registry.counter(LEDGER_STORE_FAILURES).series
+        self._damaged = registry.counter(LEDGER_DAMAGED).series
+        self._counted = (0, 0, 0)
         self._lag_s = registry.gauge(registry.families["tidegate_ledger_fold_lag_seconds"]).series
 
     def tick(self) -> None:
@@ -48,10 +59,19 @@ class LedgerJob:
                 fold_every_s=FOLD_EVERY_S,
             )
         folder.tick()
-        self._pending_bytes.set(float(folder.backlog_bytes))
-        self._lag_s.set(folder.lag_s)
+        self._show(folder)
         if folder.last_error is not None:
             raise StoreDown(folder.last_error)
+
+    def _show(self, folder: Folder) -> None:
+        self._pending_bytes.set(float(folder.backlog_bytes))
+        self._lag_s.set(folder.lag_s)
+        self._open_attempts.set(float(folder.open_attempts))
+        folded, failures, damaged = self._counted
+        self._folded.inc(folder.folded_records - folded)
+        self._store_failures.inc(folder.store_failures - failures)
+        self._damaged.inc(folder.damaged_files - damaged)
+        self._counted = (folder.folded_records, folder.store_failures, folder.damaged_files)
 
     def close(self) -> None:
         """Fold what is left, at the end of the process."""

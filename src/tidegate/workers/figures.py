@@ -7,9 +7,10 @@ import resource
 from collections.abc import Iterator
 from typing import Final
 
+from tidegate.control.pulse import DroppedLines
 from tidegate.limits.concurrency import clear_slot
 from tidegate.memory import SUPERVISOR_SLOT, Segment
-from tidegate.metrics.families.configuration import CONFIG_RELOADS
+from tidegate.metrics.families.configuration import CONFIG_LAST_RELOAD, CONFIG_RELOADS
 from tidegate.metrics.families.process import CPU
 from tidegate.metrics.families.workers import WORKER_RESTARTS
 from tidegate.metrics.registry import Registry
@@ -29,7 +30,10 @@ class SupervisorFigures:
         self._registry = Registry(segment, SUPERVISOR_SLOT)
         self._restarts = self._registry.counter(WORKER_RESTARTS)
         self._reloads = self._registry.counter(CONFIG_RELOADS)
+        self._last_reload = self._registry.gauge(CONFIG_LAST_RELOAD).series
+        self._last_reload.set(1.0)  # what a gateway starts with is in force
         self._garbage = GarbageCounters(self._registry)
+        self._dropped = DroppedLines(self._registry)
 
     @contextlib.contextmanager
     def reaping(self) -> Iterator[None]:
@@ -54,9 +58,11 @@ class SupervisorFigures:
     def reload_ended(self, applied: bool) -> None:
         """Count a reload."""
         self._reloads.labels("applied" if applied else "refused").inc()
+        self._last_reload.set(float(applied))
 
     def keep_up(self, loop: Loop) -> None:
         """Store the collector's figures and read new series, each second."""
         self._garbage.store()
+        self._dropped.store()
         self._registry.catch_up()
         loop.call_later(KEEP_UP_EVERY_S, lambda: self.keep_up(loop))

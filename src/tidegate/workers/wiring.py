@@ -44,6 +44,9 @@ from tidegate.workers import log_handler
 
 log = logging.getLogger("tidegate.worker")
 
+#: How a request ended that the edge refused, by its status; any other is an invalid request.
+_EDGE_OUTCOMES = {408: "request_timeout", 413: "body_too_large", 503: "service_unavailable"}
+
 #: Metric label of models that clients name as `provider/model` without configuration.
 OPEN_LABEL = "*"
 
@@ -79,11 +82,13 @@ class DataPlane:
         self._estimators: dict[tuple[str, str], TokenEstimator] = {}
         self._keys_loaded = False
         self._table_refused = 0
+        self._counted_losses = (0, 0, 0)
         self._shown_providers: set[str] = set()
         self._access_log_fd = access_log_fd
         self.draining = False
         limiter_key = hashlib.blake2b(snapshot.pepper, digest_size=32, person=b"tidegate-limits")
         directory = KeyDirectory(snapshot.pepper)
+        self._use_metrics(snapshot)
         state = self._build(snapshot)
         self._gateway = Gateway(
             loop=loop,
@@ -134,14 +139,27 @@ class DataPlane:
             self._meters.upstream_connections.labels(provider, "active").set(float(in_use))
             self._meters.upstream_connections.labels(provider, "idle").set(float(idle))
         self._gateway.journal.flush()
+        self._count_losses()
         refused = self._gateway.limiter.table.refused
         self._meters.table_full.inc(refused - self._table_refused)
         self._table_refused = refused
+
+    def _count_losses(self) -> None:
+        """Count what the access log and the journal had to drop since the last call."""
+        journal = self._gateway.journal
+        lines, opens, settles = self._counted_losses
+        dropped = self._gateway.access_log.dropped
+        self._meters.telemetry_dropped.labels("access_log").inc(dropped - lines)
+        self._meters.ledger_lost.labels("open").inc(journal.unrecorded - opens)
+        self._meters.ledger_lost.labels("settle").inc(journal.lost_settles - settles)
+        self._counted_losses = (dropped, journal.unrecorded, journal.lost_settles)
 
     def note_refusal(self, rule: str, status: int) -> None:
         """Count a request that the edge refused before it had an endpoint."""
         self._meters.edge_refusals.labels(rule).inc()
         self._meters.requests.labels("edge", str(status)).inc()
+        outcome = _EDGE_OUTCOMES.get(status, "invalid_request")
+        self._meters.request_outcomes.labels("edge", "false", outcome).inc()
 
     def note_error(self, error: BaseException) -> None:
         """Log what a handler should not have raised."""
@@ -159,9 +177,14 @@ class DataPlane:
             ConfigError: It cannot be used; the old state stays in force.
         """
         state = self._build(snapshot)
+        self._use_metrics(snapshot)
         self._gateway.state = state
         self._gateway.access_log.use(self._access_log_fd if snapshot.access_log else None)
         self._close_unused(snapshot)
+
+    def _use_metrics(self, snapshot: Snapshot) -> None:
+        self._registry.set_max_series_per_family(snapshot.metrics.max_series_per_family)
+        self._meters.use_identities(snapshot.metrics.identity_labels)
 
     def set_keys(self, keys: tuple[KeySnapshot, ...], generation: int) -> None:
         """Replace the key table; effective with the next request."""
