@@ -99,8 +99,16 @@ class _Audio(msgspec.Struct):
     transcript: str = ""
 
 
+class ContentPart(msgspec.Struct):
+    """Where `content` is a list, as some servers write it."""
+
+    type: str = ""
+    text: str = ""
+    thinking: list[ContentPart] | str | None = None
+
+
 class _Message(msgspec.Struct):
-    content: msgspec.Raw = _NULL
+    content: str | list[ContentPart] | None = None
     refusal: str | None = None
     tool_calls: list[_ToolCall] | None = None
     function_call: Function | None = None
@@ -126,12 +134,6 @@ class _Completion(msgspec.Struct):
     usage: msgspec.Raw = _NULL
 
 
-class _ContentPart(msgspec.Struct):
-    type: str = ""
-    text: str = ""
-    thinking: list[_ContentPart] | str | None = None
-
-
 class ErrorObject(msgspec.Struct):
     """`error` of a refusal or of an error event."""
 
@@ -144,7 +146,6 @@ class ErrorObject(msgspec.Struct):
 
 _decode_completion = msgspec.json.Decoder(_Completion).decode
 _decode_text = msgspec.json.Decoder(str).decode
-_decode_content = msgspec.json.Decoder(list[_ContentPart]).decode
 _decode_error = msgspec.json.Decoder(ErrorObject).decode
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -203,24 +204,19 @@ def finish_of(reason: str | None, *, calls: bool, refused: bool) -> FinishReason
     return finish
 
 
-def parts_of_content(raw: msgspec.Raw) -> list[Text | Thinking]:
+def parts_of_content(content: str | list[ContentPart] | None) -> list[Text | Thinking]:
     """Read `content`: a string, or with some servers a list of text and thinking parts."""
-    if raw == _NULL:
+    if not content:
         return []
-    if not bytes(raw).startswith(b"["):
-        text = _decode_text(raw)
-        return [Text(text)] if text else []
+    if isinstance(content, str):
+        return [Text(content)]
     found: list[Text | Thinking] = []
-    for part in _decode_content(raw):
+    for part in content:
         if part.type == "thinking":
-            inner = part.thinking
-            found.append(
-                Thinking(
-                    inner
-                    if isinstance(inner, str)
-                    else "".join([piece.text for piece in inner or []])
-                )
-            )
+            inner = part.thinking or ""
+            if not isinstance(inner, str):
+                inner = "".join([piece.text for piece in inner])
+            found.append(Thinking(inner))
         elif part.text:
             found.append(Text(part.text))
     return found
