@@ -17,7 +17,7 @@ from typing import Final
 
 from tidegate.ledger.journal import directory_bytes
 from tidegate.ledger.merge import Merge
-from tidegate.ledger.records import Open
+from tidegate.ledger.records import OPEN_TAG
 from tidegate.ledger.reserve import release_reserve
 from tidegate.ledger.store import (
     HOUR_MS,
@@ -280,7 +280,7 @@ class Folder:
             records = writer.read(room)
             room -= len(records)
             if self._careful:
-                ids = [record.attempt_id for record in records if type(record) is Open]
+                ids = [values[1] for values in records if values[0] == OPEN_TAG]
                 for attempt_id, row in self._store.find(ids).items():
                     if row.outcome is None:
                         state.open.setdefault(attempt_id, list(row))

@@ -15,10 +15,11 @@ from tidegate.ledger.records import (
     HEADER_BYTES,
     MAX_RECORD_BYTES,
     FileHeader,
-    Record,
+    Values,
+    cut,
     decode_header,
     parse_file_name,
-    scan,
+    read_values,
 )
 
 _CHUNK_BYTES: Final = 256 * 1024
@@ -54,22 +55,26 @@ class JournalFile:
         self.ended = ended
         self.unknown = 0
 
-    def read(self, max_records: int) -> list[Record]:
+    def read(self, max_records: int) -> list[Values]:
         """Return whole records that have not been returned yet, at most *max_records*."""
         # Asked before reading: what an ended writer wrote is then all to be seen.
         alive = is_locked(self._fd)
-        found: list[Record] = []
+        found: list[Values] = []
+        taken = 0
         if self.offset < HEADER_BYTES and not self._read_header(alive):
             return found
-        while len(found) < max_records:
+        while taken < max_records:
             data = os.pread(self._fd, _CHUNK_BYTES, self.offset)
-            result = scan(data, 0, max_records - len(found))
-            self.offset += result.offset
-            self.unknown += result.unknown
-            found += [record for record, _ in result.records]
-            if len(found) >= max_records:
+            payloads, offset, why = cut(data, 0, max_records - taken)
+            taken += len(payloads)
+            if payloads:
+                values, unknown = read_values(payloads)
+                found += values
+                self.unknown += unknown
+            self.offset += offset
+            if taken >= max_records:
                 break
-            if len(data) == _CHUNK_BYTES and result.why != "bad":
+            if len(data) == _CHUNK_BYTES and why != "bad":
                 continue  # the chunk ends inside a record, the file does not
             self.ended = not alive
             break
@@ -139,9 +144,9 @@ class WriterTail:
         self.files.append(file)
         self.files.sort(key=lambda item: item.number)
 
-    def read(self, max_records: int) -> list[Record]:
+    def read(self, max_records: int) -> list[Values]:
         """Return new records in the order in which they were written."""
-        found: list[Record] = []
+        found: list[Values] = []
         for file in self.files:
             if not file.ended:
                 found += file.read(max_records - len(found))
