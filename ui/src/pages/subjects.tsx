@@ -1,0 +1,40 @@
+import type { Subject } from "../contract";
+import { count, duration, percent } from "../format";
+import { Meter } from "../parts/controls";
+
+/** Who uses how much of a limit, fullest first. */
+export function Subjects({ subjects, limits }: { subjects: readonly Subject[]; limits: number }) {
+  if (subjects.length === 0) {
+    return (
+      <p class="calm">
+        {limits === 0 ? (
+          <>
+            No limit is configured. Add one under <code>limits:</code> in tidegate.yaml.
+          </>
+        ) : (
+          "Nobody is using a limit right now."
+        )}
+      </p>
+    );
+  }
+  return (
+    <ul class="subjects">
+      {subjects.map((subject) => (
+        <li key={`${subject.limit} ${subject.per} ${subject.subject}`}>
+          <span class="who">
+            <b>{subject.subject}</b> <span class="muted">{subject.limit}</span>
+          </span>
+          <span class="much">{percent(Math.floor(subject.used_ratio * 100) / 100)}</span>
+          <Meter ratio={subject.used_ratio} label={`${subject.subject}, ${subject.limit}`} />
+          <span class="rest muted">{rest(subject)}</span>
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+function rest(subject: Subject): string {
+  const left = subject.remaining === null ? "" : `${count(subject.remaining)} left`;
+  const again = subject.full_in_s ? `all free in ${duration(subject.full_in_s)}` : "";
+  return [left, again].filter(Boolean).join(", ");
+}
