@@ -7,6 +7,7 @@ there is one, the value is walked once to name each and to leave them out, and r
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -166,7 +167,7 @@ class Fields:
             raise BadRequest(f"You must provide '{name}'.", param=name)
         return value
 
-    def left_over(self, defaults: dict[str, tuple[bytes, ...]]) -> dict[str, bytes]:
+    def left_over(self, defaults: Mapping[str, tuple[bytes, ...]]) -> dict[str, bytes]:
         """Return what is left, without nulls and without values that say the default anyway."""
         return {
             name: value
