@@ -144,9 +144,13 @@ class _Writer:
         blocks = turn["content"]
         if any(block["type"] == "tool_result" for block in blocks):
             blocks.sort(key=lambda block: block["type"] != "tool_result")
-        elif len(blocks) == 1 and len(block := blocks[0]) == 2 and block["type"] == "text":
-            if self._request.cache_last is None:
-                turn["content"] = block["text"]
+        elif (
+            len(blocks) == 1
+            and len(block := blocks[0]) == 2
+            and block["type"] == "text"
+            and self._request.cache_last is None
+        ):
+            turn["content"] = block["text"]
 
     def _blocks(self, message: Message) -> list[dict[str, Any]]:
         return [block for part in message.parts if (block := self._block(part)) is not None]
@@ -386,7 +390,9 @@ class _Writer:
         if reasoning.mode == "off":
             body["thinking"] = {"type": "disabled"}
             return
-        if quirks.thinking == "effort":
+        if body.get("tool_choice", {}).get("type") in ("any", "tool"):
+            self.losses.drop("reasoning")  # a call that is forced comes without thinking there
+        elif quirks.thinking == "effort":
             self._add_effort(body)
         else:
             self._add_budget(body)
@@ -420,7 +426,7 @@ class _Writer:
             budget = _BUDGET_OF_EFFORT.get(reasoning.effort or "medium", 8192)
             self.losses.bend("reasoning")
         elif reasoning.effort is not None:
-            self.losses.drop("reasoning")
+            self.losses.bend("reasoning")
         if _continues_unsigned(body["messages"]):
             # The API wants the thinking that led to a call; it was not handed back.
             self.losses.drop("reasoning")
@@ -455,10 +461,10 @@ class _Writer:
                 if value != neutral:
                     self.losses.drop(name)
             elif self._takes(name):
+                body[name] = value
                 if name == "temperature" and value > 1:
                     self.losses.bend(name)  # the scale ends at 1 here and at 2 there
-                    value = 1.0
-                body[name] = value
+                    body[name] = 1.0
         for name, given, default in (
             ("seed", request.seed, None),
             ("presence_penalty", request.presence_penalty, 0),
