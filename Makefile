@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: help run test lint format types imports tests bench fuzz torture lock reference install dev packages clean
+.PHONY: help run test lint format types imports tests bench fuzz torture ui lock reference install dev packages clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z]*\):.*  ## /  make \1\t/p' Makefile | expand -t 20
@@ -44,6 +44,9 @@ torture: $(VENV)/dev.stamp packages  ## kills, reloads, upgrades and drains of r
 
 reference: $(VENV)/dev.stamp  ## write docs/reference from the code again
 	@$(BIN)/python scripts/reference.py
+
+ui:  ## build the live view's pages; needs Node 20.19 or newer
+	@sh scripts/build_ui.sh
 
 lock: $(VENV)/dev.stamp  ## resolve both lock files again, newest versions
 	@$(BIN)/python scripts/lock.py

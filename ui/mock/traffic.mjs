@@ -105,14 +105,14 @@ export function series(range, by, now_s) {
 }
 
 let made = 0;
-const pick = (list) => list[Math.floor(Math.random() * Math.random() * list.length)];
+const pick = (list) => list[Math.floor(Math.random() ** 1.4 * list.length)];
 
 export function request(time_ms) {
   made += 1;
   const key = pick(KEYS);
   const model = pick(MODELS);
   const stream = model !== "embed-small" && Math.random() < 0.6;
-  const attempt = (provider, outcome, status, duration_s) => ({ provider, model: `${provider}/${model}`, outcome, status, duration_s });
+  const attempt = (provider, outcome, status, duration_s) => ({ provider, model: { acme: "acme-large", "local-vllm": "qwen3-8b", openai: "gpt-4o" }[provider], outcome, status, duration_s });
   const took = 0.2 + Math.random() * Math.random() * 3;
   const row = {
     request_id: `req-${made.toString(16).padStart(6, "0")}${Math.random().toString(16).slice(2, 14)}`, time_ms,

@@ -104,7 +104,7 @@ export function withUnit(value: Maybe, unit: Unit): string {
     case "bytes":
       return bytes(value);
     case "cores":
-      return value < 0.0995 ? `${digits(value * 1000)} m` : digits(value);
+      return digits(value);
     case "count":
       return count(value);
   }
@@ -112,8 +112,10 @@ export function withUnit(value: Maybe, unit: Unit): string {
 
 /** A bare number for an axis, where the unit already stands in the title. */
 export function axis(value: number, unit: Unit): string {
-  if (unit === "per_s" || unit === "tokens_per_s") return count(value);
-  if (unit === "usd_per_h") return usd(value);
+  if (unit === "per_s" || unit === "tokens_per_s") {
+    return value >= 1000 && value < 10_000 ? `${value / 1000} k` : count(value);
+  }
+  if (unit === "usd_per_h") return Number.isInteger(value) ? `$${count(value)}` : usd(value);
   return withUnit(value, unit);
 }
 

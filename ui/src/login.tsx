@@ -40,6 +40,8 @@ export function Login() {
           <Mark />
           <h1>Tidegate</h1>
         </div>
+        {/* Password managers ask for a name to file the token under. */}
+        <input type="text" name="username" autocomplete="username" value="tidegate-admin" readOnly hidden />
         <label for="token">Admin token</label>
         <input
           id="token"

@@ -27,6 +27,8 @@ interface ChartProps {
 }
 
 const SHARED_CURSOR = "tidegate";
+/** Steps of an axis in bytes, so that its labels are whole KiB and MiB. */
+const POWERS_OF_TWO = Array.from({ length: 48 }, (_, i) => 2 ** i);
 
 /** Lines over time. All charts of a page share one cursor, and show its values in their legends. */
 export function Chart({ title, unit, times_s, lines, nothing, height = 168 }: ChartProps) {
@@ -44,11 +46,11 @@ export function Chart({ title, unit, times_s, lines, nothing, height = 168 }: Ch
     if (root === null || empty) return;
     const build = () => {
       plot.current?.destroy();
-      plot.current = draw(root, height, latest.current, () => write(legend.current, tip.current, plot.current, latest.current));
+      plot.current = draw(root, latest.current, () => write(legend.current, tip.current, plot.current, latest.current));
     };
     build();
     const resized = new ResizeObserver(() => {
-      if (root.clientWidth > 0) plot.current?.setSize({ width: root.clientWidth, height });
+      if (root.clientWidth > 0) plot.current?.setSize({ width: root.clientWidth, height: root.clientHeight });
     });
     resized.observe(root);
     const forget = onColours(build);
@@ -58,7 +60,7 @@ export function Chart({ title, unit, times_s, lines, nothing, height = 168 }: Ch
       plot.current?.destroy();
       plot.current = null;
     };
-  }, [shape, unit, height, empty]);
+  }, [shape, unit, empty]);
 
   useEffect(() => {
     plot.current?.setData(columns(latest.current) as uPlot.AlignedData);
@@ -94,7 +96,7 @@ export function Chart({ title, unit, times_s, lines, nothing, height = 168 }: Ch
         </ul>
       </figcaption>
       {empty ? (
-        <p class="nothing" style={{ height: `${height}px` }}>
+        <p class="nothing" style={{ minHeight: `${height}px` }}>
           {nothing ?? "Nothing measured in this time."}
         </p>
       ) : (
@@ -104,7 +106,7 @@ export function Chart({ title, unit, times_s, lines, nothing, height = 168 }: Ch
           tabIndex={0}
           role="group"
           aria-label={`${title}: ${spoken(lines, unit)}. Arrow keys read single points.`}
-          style={{ height: `${height}px` }}
+          style={{ minHeight: `${height}px` }}
           onKeyDown={move}
           onBlur={() => plot.current?.setCursor({ left: -10, top: -10 })}
         />
@@ -134,13 +136,13 @@ function colour(name: string): string {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 }
 
-function draw(root: HTMLElement, height: number, shown: Shown, moved: () => void): uPlot {
+function draw(root: HTMLElement, shown: Shown, moved: () => void): uPlot {
   const text = colour("muted");
   const grid = { stroke: colour("grid"), width: 1 };
   const font = `11px ${getComputedStyle(root).fontFamily}`;
   const options: uPlot.Options = {
     width: root.clientWidth,
-    height,
+    height: root.clientHeight,
     legend: { show: false },
     padding: [8, 6, 0, 0],
     cursor: {
@@ -171,6 +173,7 @@ function draw(root: HTMLElement, height: number, shown: Shown, moved: () => void
         size: 54,
         gap: 6,
         space: 34,
+        ...(shown.unit === "bytes" ? { incrs: POWERS_OF_TWO } : {}),
         values: (_u, splits) => splits.map((value) => axis(value, shown.unit)),
       },
     ],
@@ -181,11 +184,11 @@ function draw(root: HTMLElement, height: number, shown: Shown, moved: () => void
         return {
           label: line.label,
           stroke,
-          width: 1.75,
+          width: 1.4,
           spanGaps: false,
           ...(line.dashed ? { dash: [5, 4] } : {}),
           ...(line.filled ? { fill: `${stroke}22` } : {}),
-          points: { show: true, size: 4, fill: stroke, filter: alone },
+          points: { show: () => false, size: 4, fill: stroke, filter: alone },
         };
       }),
     ],

@@ -108,7 +108,7 @@ function Rules({ rules }: { rules: readonly AlertRule[] }) {
       sort: (row) => row.for_s,
       cell: (row) => (row.for_s === 0 ? "at once" : duration(row.for_s)),
     },
-    { name: "What it tells", cell: (row) => row.summary },
+    { name: "What it tells", wide: true, cell: (row) => row.summary },
   ];
   return <Table caption="All rules" rows={rules} columns={columns} id={(row) => row.name} order="State" ascending />;
 }

@@ -53,7 +53,7 @@ export function Keys(page: PageProps) {
                 <h2 id="near">Fullest now</h2>
               </div>
               {state.data !== null ? (
-                <Subjects subjects={state.data.subjects.slice(0, 20)} limits={state.data.limits.length} />
+                <Subjects subjects={state.data.subjects.slice(0, 12)} limits={state.data.limits.length} />
               ) : state.error !== null ? (
                 <Trouble message={state.error} retry={state.retry} />
               ) : (
@@ -89,7 +89,7 @@ function Usage({ set }: { set: SeriesSet }) {
       sort: (row) => row.name,
       cell: (row) => <a href={href("requests", { key: row.name })}>{row.name}</a>,
     },
-    { name: "Course", cell: (row) => <Sparkline values={set.values("requests", row.name)} height={24} /> },
+    { name: "Trend", cell: (row) => <Sparkline values={set.values("requests", row.name)} height={24} /> },
     { name: "Requests", numeric: true, sort: (row) => row.requests, cell: (row) => withUnit(row.requests, "per_s") },
     { name: "Input tokens/s", numeric: true, sort: (row) => row.input, cell: (row) => count(row.input) },
     { name: "Output tokens/s", numeric: true, sort: (row) => row.output, cell: (row) => count(row.output) },
@@ -120,9 +120,9 @@ function Limits({ limits, set }: { limits: readonly LimitTotals[]; set: SeriesSe
         </>
       ),
     },
-    { name: "Rule", cell: (row) => `${limitText(row)}, each ${row.per}` },
+    { name: "Rule", wide: true, cell: (row) => `${limitText(row)}, each ${row.per}` },
     {
-      name: "Blocked, course",
+      name: "Blocked trend",
       cell: (row) => <Sparkline values={set.values("blocked", row.name)} height={24} colour="orange" />,
     },
     { name: "Allowed", numeric: true, sort: (row) => row.allowed_total, cell: (row) => count(row.allowed_total) },

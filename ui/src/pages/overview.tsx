@@ -127,7 +127,7 @@ function NearALimit() {
         <a href={href("keys")}>Keys &amp; limits</a>
       </div>
       {data !== null ? (
-        <Subjects subjects={data.subjects.slice(0, 5)} limits={data.limits.length} />
+        <Subjects subjects={data.subjects.slice(0, 4)} limits={data.limits.length} />
       ) : error !== null ? (
         <Trouble message={error} retry={retry} />
       ) : (
@@ -191,7 +191,7 @@ function OverviewCharts({ set }: { set: SeriesSet }) {
         unit="per_s"
         times_s={times_s}
         lines={[
-          { label: "errors to clients", colour: "red", values: of("errors") },
+          { label: "client errors", colour: "red", values: of("errors") },
           { label: "upstream errors", colour: "orange", values: of("upstream_errors"), dashed: true },
           { label: "retries", colour: "sky", values: of("retries") },
           { label: "fallbacks", colour: "grey", values: of("fallbacks"), dashed: true },

@@ -113,7 +113,7 @@ function columns(set: SeriesSet, by: string): Column<Row>[] {
       ),
     },
     {
-      name: "Course",
+      name: "Trend",
       cell: (row) => <Sparkline values={set.values("requests", row.name)} height={24} />,
     },
     { name: "Requests", numeric: true, sort: (row) => row.requests, cell: (row) => withUnit(row.requests, "per_s") },

@@ -9,7 +9,7 @@ import { succeeded } from "../way";
 import { PageHead, type PageProps } from "./page";
 import { Way } from "./request_way";
 
-const SHOWN = 200;
+const SHOWN = 100;
 
 /** Groups of statuses, as an operator asks for them. */
 const STATUSES: Record<string, (row: RequestRow) => boolean> = {
@@ -136,7 +136,7 @@ const HEADINGS: readonly (readonly [string, boolean])[] = [
   ["Provider", false],
   ["Duration", true],
   ["First token", true],
-  ["Tokens in / out", true],
+  ["Tokens", true],
   ["Cost", true],
 ];
 
@@ -217,10 +217,10 @@ function Row({ row, open, toggle }: { row: RequestRow; open: boolean; toggle: (i
         <td data-label="First token" class="number">
           {duration(row.ttft_s)}
         </td>
-        <td data-label="Tokens in / out" class="number">
+        <td data-label="Tokens" class="number">
           {row.input_tokens === null && row.output_tokens === null
             ? "–"
-            : `${count(row.input_tokens)} / ${count(row.output_tokens)}`}
+            : `${count(row.input_tokens)} → ${count(row.output_tokens)}`}
         </td>
         <td data-label="Cost" class="number">
           {usd(row.cost_usd)}

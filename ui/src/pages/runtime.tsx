@@ -100,7 +100,7 @@ function Workers({ workers, set }: { workers: readonly Worker[]; set: SeriesSet 
       cell: (row) => <span class={`pill ${row.state === "ready" ? "good" : "warn"}`}>{row.state}</span>,
     },
     {
-      name: "CPU, course",
+      name: "CPU trend",
       cell: (row) => <Sparkline values={set.values("cpu_ratio", String(row.worker))} height={24} />,
     },
     { name: "CPU", numeric: true, sort: cpu, cell: (row) => percent(cpu(row)) },
@@ -110,12 +110,16 @@ function Workers({ workers, set }: { workers: readonly Worker[]; set: SeriesSet 
       name: "Connections",
       numeric: true,
       sort: connections,
-      cell: (row) => withUnit(connections(row), "count"),
+      cell: (row) => withUnit(rounded(connections(row)), "count"),
     },
     { name: "In flight", numeric: true, sort: (row) => row.in_flight, cell: (row) => row.in_flight },
     { name: "Restarts", numeric: true, sort: (row) => row.restarts, cell: (row) => row.restarts },
   ];
   return <Table caption="Workers" rows={workers} columns={columns} id={(row) => String(row.worker)} order="Worker" ascending />;
+}
+
+function rounded(value: number | null): number | null {
+  return value === null ? null : Math.round(value);
 }
 
 function ProcessCharts({ set }: { set: SeriesSet }) {

@@ -24,17 +24,15 @@ export function Subjects({ subjects, limits }: { subjects: readonly Subject[]; l
           <span class="who">
             <b>{subject.subject}</b> <span class="muted">{subject.limit}</span>
           </span>
+          <Meter ratio={subject.used_ratio} label={`${subject.subject}, ${subject.limit}`} title={again(subject)} />
           <span class="much">{percent(Math.floor(subject.used_ratio * 100) / 100)}</span>
-          <Meter ratio={subject.used_ratio} label={`${subject.subject}, ${subject.limit}`} />
-          <span class="rest muted">{rest(subject)}</span>
+          <span class="rest muted">{subject.remaining === null ? "" : `${count(subject.remaining)} left`}</span>
         </li>
       ))}
     </ul>
   );
 }
 
-function rest(subject: Subject): string {
-  const left = subject.remaining === null ? "" : `${count(subject.remaining)} left`;
-  const again = subject.full_in_s ? `all free in ${duration(subject.full_in_s)}` : "";
-  return [left, again].filter(Boolean).join(", ");
+function again(subject: Subject): string {
+  return subject.full_in_s ? `all free again in ${duration(subject.full_in_s)}` : "all free";
 }

@@ -88,7 +88,7 @@ export function usePoll<T>(ask: () => Promise<T>, every_ms: number) {
   return { data, error, retry: () => setRound(round + 1) };
 }
 
-export function Meter({ ratio, label }: { ratio: number; label: string }) {
+export function Meter({ ratio, label, title }: { ratio: number; label: string; title: string }) {
   const level = ratio >= 0.95 ? "full" : ratio >= 0.8 ? "near" : "fine";
   return (
     <div
@@ -98,6 +98,7 @@ export function Meter({ ratio, label }: { ratio: number; label: string }) {
       aria-valuemin={0}
       aria-valuemax={100}
       aria-valuenow={Math.round(Math.min(1, ratio) * 100)}
+      title={title}
     >
       <span style={{ width: `${Math.min(100, ratio * 100)}%` }} />
     </div>

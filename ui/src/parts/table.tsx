@@ -5,6 +5,8 @@ export interface Column<T> {
   name: string;
   /** Numbers stand right and sort with the largest first. */
   numeric?: boolean;
+  /** Long text: takes the whole width of a card. */
+  wide?: boolean;
   sort?: (row: T) => number | string | null;
   cell: (row: T) => ComponentChildren;
 }
@@ -64,7 +66,7 @@ export function Table<T>({ caption, rows, columns, id, order, ascending = false,
                     {column.cell(row)}
                   </th>
                 ) : (
-                  <td key={column.name} data-label={column.name} class={column.numeric ? "number" : undefined}>
+                  <td key={column.name} data-label={column.name} class={column.numeric ? "number" : column.wide ? "wide" : undefined}>
                     {column.cell(row)}
                   </td>
                 ),
