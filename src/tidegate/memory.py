@@ -38,6 +38,7 @@ import struct
 import tempfile
 import time
 from enum import IntEnum
+from functools import partial
 
 SUPERVISOR_SLOT = 0
 CONTROL_SLOT = 1
@@ -108,6 +109,21 @@ class SlotState(IntEnum):
     STARTING = 1
     READY = 2
     DRAINING = 3
+
+
+class SharedLock:
+    """One lock byte, as two calls without a frame of Python around them (0.4 µs a pair).
+
+    Attributes:
+        acquire: Takes it, or raises `BlockingIOError` when another process has it. Never waits.
+        release: Gives it back.
+    """
+
+    __slots__ = ("acquire", "release")
+
+    def __init__(self, fd: int, byte: int) -> None:
+        self.acquire = partial(_lockf, fd, _TRY_EXCLUSIVE, 1, byte)
+        self.release = partial(_lockf, fd, _RELEASE, 1, byte)
 
 
 class Segment:
@@ -274,6 +290,10 @@ class Segment:
             SlotWord.STATE,
         ):
             self.set(slot, word, 0)
+
+    def lock(self, byte: int) -> SharedLock:
+        """Return the lock *byte* for one that takes it with every request."""
+        return SharedLock(self.fd, byte)
 
     def try_lock(self, byte: int) -> bool:
         """Take the lock *byte* (`INDEX_LOCK`, `LIMITER_LOCK`) if nobody has it; never waits.

@@ -38,19 +38,6 @@ RATES = [
 RUNNING = Rule("running", "key", "concurrency", 3, S, 3)
 
 
-class Lock:
-    """The limiter's lock of the shared memory."""
-
-    def __init__(self, segment: Segment) -> None:
-        self._segment = segment
-
-    def try_acquire(self) -> bool:
-        return self._segment.try_lock(LIMITER_LOCK)
-
-    def release(self) -> None:
-        self._segment.unlock(LIMITER_LOCK)
-
-
 def work(segment: Segment, counts: memoryview, slot: int, stamps_fd: int, seen_fd: int) -> None:
     """Ask without pause until killed; every admission's own stamp goes to a file at once."""
     now_ns = 0
@@ -61,7 +48,7 @@ def work(segment: Segment, counts: memoryview, slot: int, stamps_fd: int, seen_f
         return now_ns
 
     table = ConcurrencyTable(counts, slot)
-    limiter = Limiter(segment.limiter, Lock(segment), b"k" * 32, clock_ns, table)
+    limiter = Limiter(segment.limiter, segment.lock(LIMITER_LOCK), b"k" * 32, clock_ns, table)
     checks = [limiter.check(rule, b"subject") for rule in RATES]
     together = [limiter.check(RUNNING, b"subject"), *checks[2:]]
     turn, seen = 0, -1

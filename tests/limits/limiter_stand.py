@@ -16,13 +16,12 @@ class FakeLock:
         self.busy_tries = 0
         self.held = False
 
-    def try_acquire(self) -> bool:
+    def acquire(self) -> None:
         assert not self.held
         if self.busy_tries:
             self.busy_tries -= 1
-            return False
+            raise BlockingIOError
         self.held = True
-        return True
 
     def release(self) -> None:
         self.held = False

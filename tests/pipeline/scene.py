@@ -282,8 +282,8 @@ class Scene:
 class FreeLock:
     """A lock that nobody else wants."""
 
-    def try_acquire(self) -> bool:
-        return True
+    def acquire(self) -> None:
+        return None
 
     def release(self) -> None:
         return None

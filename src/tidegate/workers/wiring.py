@@ -97,7 +97,7 @@ class DataPlane:
             directory=directory,
             limiter=Limiter(
                 segment.limiter,
-                _LimiterLock(segment),
+                segment.lock(LIMITER_LOCK),
                 limiter_key.digest(),
                 concurrency=ConcurrencyTable(segment.holds, slot),
             ),
@@ -305,21 +305,6 @@ class DataPlane:
         used = {_pool_key(provider) for provider in snapshot.providers}
         for pool_key in [key for key in self._pools if key not in used]:
             self._pools.pop(pool_key).close()
-
-
-class _LimiterLock:
-    """The limiter's byte of the shared memory, as the lock the limiter wants."""
-
-    __slots__ = ("_segment",)
-
-    def __init__(self, segment: Segment) -> None:
-        self._segment = segment
-
-    def try_acquire(self) -> bool:
-        return self._segment.try_lock(LIMITER_LOCK)
-
-    def release(self) -> None:
-        self._segment.unlock(LIMITER_LOCK)
 
 
 def _pool_key(provider: ProviderSnapshot) -> tuple[object, ...]:
