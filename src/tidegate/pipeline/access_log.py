@@ -21,6 +21,7 @@ from tidegate.pipeline.call import Call
 _FLUSH_S = 0.1
 _MAX_PENDING_LINES = 20_000
 _MAX_QUOTED = 10_000
+_MAX_RESTS = 1_000
 #: PIPE_BUF on Linux: a poll for writing promises that this much fits, and lines of several
 #: processes are never mixed within it.
 _ATOMIC_BYTES = 4096
@@ -39,6 +40,7 @@ class AccessLog:
         self._descriptor = descriptor
         self._lines: list[str] = []
         self._quoted: dict[str, str] = {}
+        self._rests: dict[tuple[object, ...], str] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._second = -1
         self._second_text = ""
@@ -56,65 +58,76 @@ class AccessLog:
         if len(self._lines) >= _MAX_PENDING_LINES:
             self.dropped += 1
             return
-        principal, target, usage, ttft_s = call.principal, call.target, call.usage, call.ttft_s
-        decision = call.decision
+        target, usage, decision = call.target, call.usage, call.decision
         line = (
             f'{{"ts":"{self._timestamp()}","level":"info","event":"request",'
-            f'"request_id":"{call.request_id}","endpoint":"{call.endpoint.name}",'
-            f'"status":{status},"outcome":"{call.outcome}","duration_ms":{duration_s * 1e3:.3f},'
-            f'"generation":{call.state.snapshot.generation},"client_ip":"{call.exchange.client_ip}"'
+            f'"request_id":"{call.request_id}","status":{status},"outcome":"{call.outcome}",'
+            f'"duration_ms":{duration_s * 1e3:.3f},"client_ip":"{call.exchange.client_ip}"'
         )
-        if principal is not None:
-            line += f',"key":{self._quote(principal.name)}'
-            if principal.team is not None:
-                line += f',"team":{self._quote(principal.team)}'
-        if call.model is not None:
-            line += f',"model":{self._quote(call.model)}'
         if target is not None:
-            line += (
-                f',"provider":{self._quote(target.provider)},'
-                f'"target_model":{self._quote(target.label)},'
-                f'"stream":{"true" if call.stream else "false"},"attempts":{call.attempts},'
-                f'"upstream_ms":{call.upstream_s * 1e3:.3f}'
-            )
-        if ttft_s is not None:
-            line += f',"ttft_ms":{ttft_s * 1e3:.3f}'
+            line += f',"attempts":{call.attempts},"upstream_ms":{call.upstream_s * 1e3:.3f}'
+        if call.ttft_s is not None:
+            line += f',"ttft_ms":{call.ttft_s * 1e3:.3f}'
         if usage is not None:
             line += f',"input_tokens":{usage.input_tokens},"output_tokens":{usage.output_tokens}'
         if decision is not None and decision.refused_by is not None:
             line += f',"limit":{self._quote(decision.refused_by.name)}'
-        self._lines.append(line + "}")
+        name = call.endpoint.name
+        who_and_what = (call.state, name, call.principal, call.model, target, call.stream)
+        rest = self._rests.get(who_and_what)
+        if rest is None:
+            rest = self._remember(call, who_and_what)
+        self._lines.append(line + rest)
         if self._timer is None:
             self._timer = self._loop.call_later(_FLUSH_S, self.flush)
+
+    def _remember(self, call: Call, who_and_what: tuple[object, ...]) -> str:
+        """Return the end of a line, kept for all calls of the same key at the same target."""
+        principal, target = call.principal, call.target
+        rest = (
+            f',"endpoint":"{call.endpoint.name}","generation":{call.state.snapshot.generation},'
+            f'"stream":{"true" if call.stream else "false"}'
+        )
+        if principal is not None:
+            rest += f',"key":{self._quote(principal.name)}'
+            if principal.team is not None:
+                rest += f',"team":{self._quote(principal.team)}'
+        if call.model is not None:
+            rest += f',"model":{self._quote(call.model)}'
+        if target is not None:
+            rest += (
+                f',"provider":{self._quote(target.provider)},'
+                f'"target_model":{self._quote(target.label)}'
+            )
+        if len(self._rests) >= _MAX_RESTS:
+            self._rests.clear()
+        rest = self._rests[who_and_what] = rest + "}\n"
+        return rest
 
     def flush(self) -> None:
         """Write what has collected. A reader that does not read costs lines, never a stall."""
         self._timer = None
-        if not self._lines or self._descriptor is None:
+        descriptor = self._descriptor
+        if not self._lines or descriptor is None:
             return
         lines, self._lines = self._lines, []
-        batch: list[bytes] = []
-        size = 0
-        for text in lines:
-            line = text.encode()
-            if size + len(line) >= _ATOMIC_BYTES and batch:
-                self._write(batch)
-                batch, size = [], 0
-            batch.append(line)
-            size += len(line) + 1
-        self._write(batch)
-
-    def _write(self, lines: list[bytes]) -> None:
-        """Write one batch, or drop it: a pipe that is full would stop the whole loop."""
-        descriptor = self._descriptor
-        if descriptor is None:
-            return
         poll = select.poll()
         poll.register(descriptor, select.POLLOUT)
+        start = size = 0
+        for position, line in enumerate(lines):
+            length = len(line) if line.isascii() else len(line.encode())
+            if size + length > _ATOMIC_BYTES and position > start:
+                self._write(poll, lines[start:position])
+                start, size = position, 0
+            size += length
+        self._write(poll, lines[start:])
+
+    def _write(self, poll: select.poll, lines: list[str]) -> None:
+        """Write one batch, or drop it: a pipe that is full would stop the whole loop."""
         try:
             events = poll.poll(0)
             if events and events[0][1] & select.POLLOUT:
-                os.write(descriptor, b"\n".join(lines) + b"\n")
+                os.write(events[0][0], "".join(lines).encode())
                 return
         except OSError:
             pass
