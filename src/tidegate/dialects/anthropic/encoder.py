@@ -152,7 +152,7 @@ class MessagesStreamEncoder:
 
     def _start(self, event: Start) -> bytes:
         self._usage = event.usage
-        message = {
+        message: dict[str, Any] = {
             "id": answer_id(event.id, self._context),
             "type": "message",
             "role": "assistant",
@@ -300,7 +300,10 @@ class MessagesStreamEncoder:
             if self._waiting and self._calls[event.call].is_whole():
                 return piece + self._go_on()
             return piece
-        self._waiting.append(event)
+        if event.call not in self._calls:
+            self._waiting.append(event)  # as its start does
+        elif event.arguments.strip():
+            self._bad_arguments = True  # its block was ended: what it held was whole
         return b""
 
     def _part_end(self, event: PartEnd) -> bytes:
@@ -324,9 +327,7 @@ class MessagesStreamEncoder:
                 if rest and not self._calls[first.call].is_whole():
                     self._waiting = rest
                     break
-            elif isinstance(first, ToolDelta):
-                self._bad_arguments = True  # a piece behind the end of its call
-            else:
+            elif not isinstance(first, ToolDelta):
                 out.append(self._writers[type(first)](first))
             self._waiting = rest
         return b"".join(out)

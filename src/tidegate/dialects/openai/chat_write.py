@@ -447,6 +447,8 @@ class _Writer:
             effort = effort or effort_of_budget(reasoning.budget_tokens)
         if effort is not None:
             body["reasoning_effort"] = effort
+        elif reasoning.mode is not None:
+            self.losses.bend("reasoning")  # the model thinks as much as it does by default
 
 
 def effort_of_budget(budget_tokens: int) -> str:
