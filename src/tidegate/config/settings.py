@@ -425,7 +425,7 @@ class MetricsSettings(Section):
     max_series_per_family: Annotated[int, Field(ge=10, le=100_000)] = Field(
         default=2_000, description="Label sets of one metric; further ones are counted as `other`."
     )
-    identity_labels: tuple[Literal["key", "team"], ...] = Field(
+    identity_labels: Annotated[tuple[Literal["key", "team"], ...], as_tuple] = Field(
         default=(),
         description="Also count requests, tokens and cost by the key's name (`key`), its `team`, "
         "or both. Nothing by default: names may be personal data.",
