@@ -152,8 +152,9 @@ async def _retry(
         gateway.meters.retries.labels(target.provider, failure.reason).inc()
         failure.count_loss("retry")
         if wait_s > 0.0:
-            call.upstream_s += wait_s  # the provider's doing, not ours
+            slept_from = monotonic()
             await asyncio.sleep(wait_s)
+            call.upstream_s += monotonic() - slept_from  # the provider's doing, not ours
         following_failure = await again(order[position])
         if following_failure is None:
             return None
