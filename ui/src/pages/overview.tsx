@@ -92,7 +92,13 @@ function StatTile({ tile, now, set, range }: { tile: Tile; now: SeriesSet; set: 
       <h2>{tile.label}</h2>
       <p class="figure">{withUnit(figure, tile.unit)}</p>
       <p class="beside">
-        {tile.beside} {withUnit(beside[tile.beside], tile.unit)} <span class="span">in {span}</span>
+        {beside[tile.beside] === null ? (
+          "no reading"
+        ) : (
+          <>
+            {tile.beside} {withUnit(beside[tile.beside], tile.unit)} <span class="span">in {span}</span>
+          </>
+        )}
       </p>
       <Sparkline values={values} colour={tile.colour} fromLowest={tile.unit === "ratio"} />
     </div>

@@ -21,7 +21,7 @@ export function Subjects({ subjects, limits }: { subjects: readonly Subject[]; l
     <ul class="subjects">
       {subjects.map((subject) => (
         <li key={`${subject.limit} ${subject.per} ${subject.subject}`}>
-          <span class="who">
+          <span class="who" title={`${subject.subject}, ${subject.limit}`}>
             <b>{subject.subject}</b> <span class="muted">{subject.limit}</span>
           </span>
           <Meter ratio={subject.used_ratio} label={`${subject.subject}, ${subject.limit}`} title={again(subject)} />
