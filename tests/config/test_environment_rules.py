@@ -53,9 +53,10 @@ def test_the_usual_variable_goes_to_the_own_host_only(load: Load) -> None:
     assert "has no api_key" in loaded.warnings[0]
 
 
-def test_an_unsupported_provider_is_told(load: Load) -> None:
-    """Its key is there, and nothing happens: say so."""
-    assert any("ANTHROPIC_API_KEY" in text for text in load(ANTHROPIC_API_KEY="a").warnings)
+def test_a_key_of_anthropic_offers_its_models(load: Load) -> None:
+    """A developer who has the key exported needs no file."""
+    settings = load(ANTHROPIC_API_KEY="a").settings
+    assert settings.providers["anthropic"].kind == "anthropic"
 
 
 def test_capacity_and_refill_rate_become_a_limit_for_every_key(load: Load) -> None:

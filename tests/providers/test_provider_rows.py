@@ -12,10 +12,21 @@ import pytest
 from tidegate.config.field_types import check_base_url, check_name
 from tidegate.providers import discover, rows
 from tidegate.providers.discover import providers_by_name
+from tidegate.providers.operations import OPERATIONS
 from tidegate.providers.spec import Provider
 
 NAMES = [
-    *("cerebras", "deepseek", "demo", "fireworks", "gemini", "groq", "huggingface", "llamacpp"),
+    *(
+        "anthropic",
+        "cerebras",
+        "deepseek",
+        "demo",
+        "fireworks",
+        "gemini",
+        "groq",
+        "huggingface",
+        "llamacpp",
+    ),
     *("lmstudio", "mistral", "nvidia", "ollama", "openai", "openai-compatible", "openrouter"),
     *("perplexity", "sambanova", "together", "vllm", "xai"),
 ]
@@ -49,8 +60,8 @@ def test_a_row_is_fit_for_use(name: str) -> None:
     assert row.env_key is None or re.fullmatch(r"[A-Z][A-Z0-9_]+", row.env_key)
     assert row.key_required == (row.env_key is not None)
     assert row.capabilities
-    assert row.dialects == ("openai",)
-    assert row.quirks.models_path in ("", "/models")
+    assert set(row.dialects) <= OPERATIONS.keys()
+    assert row.quirks.models_path in ("", "/models", "/v1/models")
     assert row.docs_url
     assert date(2026, 1, 1) <= date.fromisoformat(row.checked_on) <= date(2036, 1, 1)
 

@@ -138,6 +138,8 @@ def _provider(name: str, provider: ProviderSettings, kinds: Kinds) -> ProviderSn
         proxy=provider.proxy.reveal() if provider.proxy else None,
         auth=kind.auth,
         stream_usage=stream_usage,
+        operations=kind.operations(provider.dialects),
+        quirks=kind.packed_quirks,
         passthrough_models=provider.passthrough_models,
     )
 
@@ -153,6 +155,7 @@ def _models(settings: Settings) -> tuple[ModelSnapshot, ...]:
             ),
             fallbacks=model.fallbacks,
             retries=routing.retries if model.retries is None else model.retries,
+            unsupported=model.unsupported,
             total_s=(model.timeout or routing.timeout).seconds,
         )
         for name, model in settings.models.items()

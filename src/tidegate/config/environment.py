@@ -105,8 +105,6 @@ class Overlay:
             models["demo"] = {"targets": [{"provider": "demo", "model": "demo"}]}
         self._raw["providers"] = providers
         self._raw.setdefault("models", models)
-        if self._env.get("ANTHROPIC_API_KEY") and "anthropic" not in self._kinds:
-            self.warnings.append("ANTHROPIC_API_KEY is set, but Anthropic is not supported yet")
 
     def _is_found(self, kind: ProviderKind) -> bool:
         names = (kind.env_key, kind.env_base_url)

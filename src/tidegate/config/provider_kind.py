@@ -6,7 +6,7 @@ loads a configuration hands them in.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 
@@ -56,6 +56,13 @@ class ProviderKind(Protocol):
     @property
     def starter_models(self) -> tuple[str, ...]:
         """Model names offered when it was found in the environment."""
+
+    def operations(self, dialects: Iterable[str] | None = None) -> dict[str, tuple[str, str]]:
+        """Operation → paths of a whole answer and of a stream, below the base URL."""
+
+    @property
+    def packed_quirks(self) -> bytes:
+        """How its requests differ, packed."""
 
     @property
     def quirks(self) -> ProviderQuirks:

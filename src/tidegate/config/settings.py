@@ -161,6 +161,9 @@ class ServerSettings(Section):
     )
 
 
+DialectName = Literal["openai", "responses", "anthropic", "gemini", "bedrock", "cohere"]
+
+
 class ProviderSettings(Section):
     """One upstream. `tidegate providers` lists the kinds."""
 
@@ -184,6 +187,11 @@ class ProviderSettings(Section):
     passthrough_models: bool = Field(
         default=True,
         description="Whether clients may ask for any of its models as `<provider>/<model>`.",
+    )
+    dialects: tuple[DialectName, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="Wire formats that it speaks, the best one first. Default: the kind's own.",
     )
     stream_usage: bool | None = Field(
         default=None,
@@ -258,6 +266,11 @@ class ModelSettings(Section):
     fallbacks: ModelNames = Field(
         default=(),
         description="Other names of this section, tried in order when all targets failed.",
+    )
+    unsupported: Literal["warn", "drop", "reject"] = Field(
+        default="warn",
+        description="What happens to a field that the answering provider has no place for: named "
+        "in the answer's header and the log, left out without a word, or refused with 400.",
     )
     retries: Annotated[int, Field(ge=0, le=10)] | None = Field(
         default=None, description="Default: `routing.retries`."

@@ -54,7 +54,8 @@ class ProviderSnapshot(msgspec.Struct, frozen=True):
     `credential` is the secret itself and is sent only to `base_url`'s origin, in the way
     that `auth` tells: `bearer`, `header:NAME` or `none`. `base_url` has no trailing slash, and
     is empty for a built-in provider. `passthrough_models`: clients may ask for any of its models as
-    `<provider>/<model>`.
+    `<provider>/<model>`. `operations`: what it can be asked → paths of a whole answer and of a
+    stream. `quirks`: packed `dialects.wire.Quirks`.
     """
 
     name: str
@@ -71,6 +72,8 @@ class ProviderSnapshot(msgspec.Struct, frozen=True):
     auth: str = "bearer"
     stream_usage: bool = True
     passthrough_models: bool = True
+    operations: dict[str, tuple[str, str]] = {}
+    quirks: bytes = b"\x80"
 
     @override
     def __repr__(self) -> str:
@@ -92,6 +95,7 @@ class ModelSnapshot(msgspec.Struct, frozen=True):
     targets: tuple[TargetSnapshot, ...]
     fallbacks: tuple[str, ...] = ()
     retries: int = 2
+    unsupported: str = "warn"
     total_s: float = 600.0
 
 

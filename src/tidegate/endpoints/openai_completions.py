@@ -10,6 +10,7 @@ from tidegate.pipeline.call import Call
 from tidegate.pipeline.endpoint import Endpoint
 from tidegate.pipeline.gateway import Gateway
 from tidegate.pipeline.handle import admit_at_once, admit_later, hold_back, identify
+from tidegate.pipeline.operation import CHAT_COMPLETION, EMBEDDING, TEXT_COMPLETION, Operation
 
 
 async def serve_model(gateway: Gateway, call: Call) -> None:
@@ -35,16 +36,18 @@ async def serve_model(gateway: Gateway, call: Call) -> None:
     await run_attempts(gateway, call, request, route)
 
 
-def _endpoints(name: str, path: bytes, *, streams: bool) -> tuple[Endpoint, Endpoint]:
+def _endpoints(
+    name: str, path: bytes, operation: Operation, *, streams: bool
+) -> tuple[Endpoint, Endpoint]:
     """One endpoint at `/v1/…`, and again without `/v1` for base URLs that lack it."""
     return (
-        Endpoint(name, b"POST", b"/v1" + path, OPENAI, serve_model, path, streams),
-        Endpoint(name, b"POST", path, OPENAI, serve_model, path, streams),
+        Endpoint(name, b"POST", b"/v1" + path, OPENAI, serve_model, operation, streams),
+        Endpoint(name, b"POST", path, OPENAI, serve_model, operation, streams),
     )
 
 
 ENDPOINTS = (
-    *_endpoints("chat_completions", b"/chat/completions", streams=True),
-    *_endpoints("completions", b"/completions", streams=True),
-    *_endpoints("embeddings", b"/embeddings", streams=False),
+    *_endpoints("chat_completions", b"/chat/completions", CHAT_COMPLETION, streams=True),
+    *_endpoints("completions", b"/completions", TEXT_COMPLETION, streams=True),
+    *_endpoints("embeddings", b"/embeddings", EMBEDDING, streams=False),
 )

@@ -27,6 +27,7 @@ from tidegate.pipeline.call import Call
 from tidegate.pipeline.endpoint import Endpoint
 from tidegate.pipeline.gateway import Gateway, State
 from tidegate.pipeline.handle import admit, authenticate
+from tidegate.pipeline.operation import CHAT_COMPLETION
 from tidegate.routing.plan import ModelRoute
 from tidegate.routing.target import Target
 
@@ -113,6 +114,6 @@ ENDPOINTS = (
         b"/api/v1/chat",
         SEED,
         serve_seed_chat,
-        upstream_path=b"/chat/completions",
+        operation=CHAT_COMPLETION,
     ),
 )

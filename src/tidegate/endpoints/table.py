@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from tidegate.endpoints import health, metrics, openai_completions, openai_models, seed_chat
+from tidegate.endpoints import (
+    anthropic_messages,
+    health,
+    metrics,
+    openai_completions,
+    openai_models,
+    seed_chat,
+)
 from tidegate.pipeline.endpoint import RouteTable
 
 
@@ -12,6 +19,7 @@ def route_table() -> RouteTable:
         (
             *openai_completions.ENDPOINTS,
             *openai_models.ENDPOINTS,
+            *anthropic_messages.ENDPOINTS,
             *seed_chat.ENDPOINTS,
             *health.ENDPOINTS,
             *metrics.ENDPOINTS,

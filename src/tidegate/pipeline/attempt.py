@@ -11,11 +11,13 @@ import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 from time import monotonic
+from typing import Protocol
 
-from tidegate.dialects.openai.request import ModelRequest
-from tidegate.dialects.openai.usage import usage_of_answer
+import msgspec
+
+from tidegate.dialects.neutral import NeutralRequest
 from tidegate.dialects.usage import Usage
-from tidegate.errors import BadUpstream
+from tidegate.errors import BadRequest, BadUpstream
 from tidegate.pipeline.attempt_record import AttemptRecord
 from tidegate.pipeline.call import Call
 from tidegate.pipeline.failure import (
@@ -29,6 +31,7 @@ from tidegate.pipeline.forward import lines_to_client
 from tidegate.pipeline.gateway import Gateway
 from tidegate.pipeline.relay import StreamRelay
 from tidegate.pipeline.settle import finish
+from tidegate.pipeline.translation import Translation, translate
 from tidegate.routing.plan import ModelRoute
 from tidegate.routing.retry import PASSED_STATUSES, backoff_s
 from tidegate.routing.target import Target
@@ -42,10 +45,25 @@ Encode = Callable[[bytes, Target], bytes]
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
 
 
+class Request(Protocol):
+    """What a caller asks of a model, in its own bytes.
+
+    Attributes:
+        body: As it came.
+        neutral: Its neutral form, once a target has needed that.
+    """
+
+    body: bytes
+    neutral: NeutralRequest | None
+
+    def body_for(self, model: str, raw_model: msgspec.Raw, force_usage: bool) -> bytes:
+        """Return the body for a target that speaks the caller's dialect."""
+
+
 async def run_attempts(
     gateway: Gateway,
     call: Call,
-    request: ModelRequest,
+    request: Request,
     route: ModelRoute,
     encode: Encode | None = None,
 ) -> None:
@@ -57,9 +75,9 @@ async def run_attempts(
     route.budget.note_request()
     order = route.order(gateway.chance)
     try:
-        failure = await attempt(gateway, call, request, order[0], deadline, relay, encode)
+        failure = await attempt(gateway, call, request, route, order[0], deadline, relay, encode)
         if failure is not None:
-            again = partial(_again, gateway, call, request, deadline, relay, encode)
+            again = partial(_again, gateway, call, request, route, deadline, relay, encode)
             failure = await _go_on(gateway, call, route, list(order), deadline, failure, again)
     finally:
         if relay is not None:
@@ -76,13 +94,14 @@ Again = Callable[[Target], Awaitable[Failure | None]]
 async def _again(
     gateway: Gateway,
     call: Call,
-    request: ModelRequest,
+    request: Request,
+    route: ModelRoute,
     deadline: float,
     relay: StreamRelay | None,
     encode: Encode | None,
     target: Target,
 ) -> Failure | None:
-    return await attempt(gateway, call, request, target, deadline, relay, encode)
+    return await attempt(gateway, call, request, route, target, deadline, relay, encode)
 
 
 async def _go_on(
@@ -165,17 +184,30 @@ async def _retry(
 async def attempt(
     gateway: Gateway,
     call: Call,
-    request: ModelRequest,
+    request: Request,
+    route: ModelRoute,
     target: Target,
     deadline: float,
     relay: StreamRelay | None,
     encode: Encode | None,
 ) -> Failure | None:
     """Send the request to one target. None when the client has been answered."""
-    endpoint = call.endpoint
-    body = request.body_for(
-        target.model, target.raw_model, endpoint.streams and target.stream_usage
-    )
+    operation = call.endpoint.operation
+    assert operation is not None  # endpoints without one make no attempts
+    translation: Translation | None = None
+    path = (target.stream_paths if call.stream else target.paths).get(operation.name)
+    if path is not None:
+        body = request.body_for(
+            target.model, target.raw_model, operation.asks_usage and target.stream_usage
+        )
+        lines = call.plan.forwarded
+    else:
+        try:
+            translation = translate(call, request, route, target)
+        except BadRequest as error:
+            # Nothing was sent: no attempt was made. Another target may be able to.
+            return Failure(error, "failover", "unsupported")
+        path, body, lines = translation.path, translation.body, translation.lines
     call.attempts += 1
     call.target = target
     record = AttemptRecord(gateway, call, target, len(body))
@@ -186,8 +218,7 @@ async def attempt(
     told: Usage | None = None
     try:
         answer = await target.client.send(
-            b"%b%bcontent-length: %d\r\n\r\n"
-            % (target.head(endpoint.upstream_path), call.plan.forwarded, len(body)),
+            b"%b%bcontent-length: %d\r\n\r\n" % (target.head(path), lines, len(body)),
             body,
             deadline=deadline,
         )
@@ -195,19 +226,29 @@ async def attempt(
         if sent_at >= target.meters.quota_due_s:
             target.meters.note_quotas(answer.headers)
         if answer.status != 200 and answer.status != 201:
-            outcome, failure = await failure_of_answer(answer)
+            outcome, failure = await failure_of_answer(
+                answer, None if translation is None else translation.refusal
+            )
             _log_refusal(call, target, answer.status)
         elif relay is not None and _is_event_stream(answer):
             try:
-                outcome, failure = await relay.run(answer, target, sent_at, record)
+                outcome, failure = await relay.run(answer, target, sent_at, record, translation)
             finally:
                 told = relay.usage
         else:
             whole = await answer.read(MAX_ANSWER_BYTES)
             call.upstream_s += monotonic() - sent_at
             outcome = "protocol"  # unless it can be handed on
-            told = call.usage = usage_of_answer(whole)
-            _deliver(gateway, call, record, answer, whole, encode)
+            note = b""
+            if translation is None:
+                told = call.usage = operation.usage_of(whole)
+            else:
+                whole, told = translation.answer(whole)
+                call.usage = told
+                note = translation.note
+            _deliver(gateway, call, record, answer, whole, encode, note)
+            if translation is not None:
+                translation.count_losses(gateway)
     except UpstreamFault as fault:
         outcome, failure = outcome_of_fault(fault), failure_of_fault(fault)
         log.warning(
@@ -236,6 +277,7 @@ def _deliver(
     answer: UpstreamAnswer,
     whole: bytes,
     encode: Encode | None,
+    note: bytes,
 ) -> None:
     """Hand a whole answer to the client, its attempt settled first."""
     target = record.target
@@ -253,7 +295,8 @@ def _deliver(
         gateway,
         call,
         answer.status,
-        b"%b%bcontent-type: %b\r\n" % (target.note, lines_to_client(answer.headers), content_type),
+        b"%b%b%bcontent-type: %b\r\n"
+        % (target.note, note, lines_to_client(answer.headers), content_type),
         whole,
     )
 

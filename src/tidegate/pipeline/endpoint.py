@@ -11,6 +11,7 @@ from tidegate.dialects.dialect import Dialect
 if TYPE_CHECKING:
     from tidegate.pipeline.call import Call
     from tidegate.pipeline.gateway import Gateway
+    from tidegate.pipeline.operation import Operation
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Endpoint:
         path: Whole path; with `takes_name`, what follows it and a `/` is the name.
         dialect: How errors and limits look here.
         run: Serves a call; raises `GatewayError` to refuse it.
-        upstream_path: Path below a provider's base URL, for endpoints that call a model.
+        operation: What is asked of a model; None for endpoints that ask none.
         streams: Whether the request may ask for an event stream.
         takes_name: Whether the path goes on with a name (which may hold slashes).
         counted: Whether it is part of the request metrics (the page and health are not).
@@ -34,7 +35,7 @@ class Endpoint:
     path: bytes
     dialect: Dialect
     run: Callable[[Gateway, Call], Awaitable[None]]
-    upstream_path: bytes = b""
+    operation: Operation | None = None
     streams: bool = False
     takes_name: bool = False
     counted: bool = True

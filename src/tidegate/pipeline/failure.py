@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
+from tidegate.dialects.neutral import WireError
 from tidegate.errors import BadUpstream, GatewayError, Unavailable, UpstreamTimeout
 from tidegate.pipeline.meters import Loss
 from tidegate.routing.retry import (
@@ -22,7 +25,7 @@ class UpstreamRefusal(GatewayError):
     """An upstream's answer that keeps its meaning for the client (400, 404, 413, 422, 429).
 
     Attributes:
-        body: The upstream's own body, passed on where the dialects match.
+        body: The upstream's own body for a caller of the same dialect; empty for any other.
         content_type: Its media type.
     """
 
@@ -32,12 +35,16 @@ class UpstreamRefusal(GatewayError):
         self,
         status: int,
         *,
-        body: bytes,
-        content_type: bytes,
+        body: bytes = b"",
+        content_type: bytes = b"application/json",
+        told: WireError | None = None,
         retry_after_s: float | None = None,
     ) -> None:
+        message = "" if told is None else told.message
         super().__init__(
-            f"The provider refused the request with status {status}.", retry_after_s=retry_after_s
+            message or f"The provider refused the request with status {status}.",
+            param=None if told is None else told.param,
+            retry_after_s=retry_after_s,
         )
         self.status = status
         self.kind = "rate_limit_error" if status == 429 else "invalid_request_error"
@@ -79,7 +86,13 @@ class _ErrorObject(msgspec.Struct):
     message: str | None = None
 
 
-async def failure_of_answer(answer: UpstreamAnswer) -> tuple[str, Failure]:
+#: Reads a refusal in a target's own dialect, where that is not the caller's.
+ReadRefusal = Callable[[int, bytes], WireError]
+
+
+async def failure_of_answer(
+    answer: UpstreamAnswer, read_refusal: ReadRefusal | None
+) -> tuple[str, Failure]:
     """Map an upstream's status that is not an answer: `(outcome, failure)`."""
     status = answer.status
     headers = answer.headers
@@ -87,12 +100,18 @@ async def failure_of_answer(answer: UpstreamAnswer) -> tuple[str, Failure]:
     following = next_after_status(status)
     if status in PASSED_STATUSES:
         body = await answer.read(MAX_REFUSAL_BYTES)
-        error: GatewayError = UpstreamRefusal(
-            status,
-            body=body,
-            content_type=headers.get(b"content-type", b"application/json"),
-            retry_after_s=retry_after_s,
-        )
+        error: GatewayError
+        if read_refusal is None:
+            error = UpstreamRefusal(
+                status,
+                body=body,
+                content_type=headers.get(b"content-type", b"application/json"),
+                retry_after_s=retry_after_s,
+            )
+        else:
+            error = UpstreamRefusal(
+                status, told=read_refusal(status, body), retry_after_s=retry_after_s
+            )
         outcome = "http_429" if status == 429 else "http_4xx"
     elif status in (401, 402, 403):
         error = BadUpstream("The provider refused the gateway's own credential.")
@@ -141,8 +160,24 @@ def failure_of_fault(fault: UpstreamFault) -> Failure:
     return Failure(error, next_after_fault(fault), outcome_of_fault(fault))
 
 
-def failure_of_first_event(raw: bytes) -> Failure:
-    """Treat an error that came as the first event of a 200 as the status it stands for."""
+def failure_of_first_event(error: WireError | bytes, raw: bytes = b"") -> Failure:
+    """Treat an error that came as the first event of a 200 as the status it stands for.
+
+    Args:
+        error: As read, or the JSON of an `error` object in OpenAI's dialect.
+        raw: The body that says the same to a caller of the provider's dialect.
+    """
+    if isinstance(error, bytes):
+        return _failure_of_error_object(error)
+    if error.status in PASSED_STATUSES:
+        refusal = UpstreamRefusal(error.status, body=raw, told=error)
+        return Failure(refusal, next_after_status(error.status), "error_event")
+    return Failure(
+        BadUpstream("The provider's stream began with an error."), "retry", "error_event"
+    )
+
+
+def _failure_of_error_object(raw: bytes) -> Failure:
     try:
         error = msgspec.json.decode(raw, type=_ErrorObject)
     except msgspec.DecodeError:

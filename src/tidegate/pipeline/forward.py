@@ -6,12 +6,9 @@ a provider's cookies, limits and account headers never reach a client.
 
 from __future__ import annotations
 
-#: Sent on to the provider. Values are one line each: the edge has refused anything else.
-TO_UPSTREAM = frozenset(
+#: Sent on to any provider. Values are one line each: the edge has refused anything else.
+ALWAYS = frozenset(
     {
-        b"openai-beta",
-        b"openai-organization",
-        b"openai-project",
         b"idempotency-key",
         b"x-client-request-id",
         b"traceparent",
@@ -19,16 +16,17 @@ TO_UPSTREAM = frozenset(
     }
 )
 
+#: Sent on where the provider speaks OpenAI's dialect as the caller does.
+OPENAI = frozenset({b"openai-beta", b"openai-organization", b"openai-project"})
+
 #: Sent back to the client.
 TO_CLIENT = (b"openai-processing-ms", b"openai-version", b"openai-model")
 
 
-def lines_to_upstream(headers: dict[bytes, bytes]) -> bytes:
+def lines_to_upstream(headers: dict[bytes, bytes], names: frozenset[bytes]) -> bytes:
     """Return the header lines of a client's request that go on to the provider."""
-    if TO_UPSTREAM.isdisjoint(headers):
-        return b""
     return b"".join(
-        [name + b": " + value + b"\r\n" for name, value in headers.items() if name in TO_UPSTREAM]
+        [name + b": " + value + b"\r\n" for name, value in headers.items() if name in names]
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tidegate.pipeline.forward import lines_to_upstream
+from tidegate.pipeline.forward import ALWAYS, lines_to_upstream
 
 if TYPE_CHECKING:
     from tidegate.edge.exchange import Exchange
@@ -24,16 +24,31 @@ class HeadPlan:
     Attributes:
         endpoint: What is asked for; None where there is no such endpoint.
         tail: The name behind an endpoint's path.
-        forwarded: Header lines that go on to a provider.
+        forwarded: Header lines that go on to a provider that speaks the caller's dialect.
+        forwarded_always: Those of them that any provider understands.
         principal: Whose key the head holds, as of `keys_changes`; None until looked up.
         keys_changes: State of the key table that `principal` was found in.
     """
 
-    __slots__ = ("endpoint", "forwarded", "keys_changes", "principal", "tail")
+    __slots__ = (
+        "endpoint",
+        "forwarded",
+        "forwarded_always",
+        "keys_changes",
+        "principal",
+        "tail",
+    )
 
     def __init__(self, routes: RouteTable, exchange: Exchange) -> None:
         self.endpoint: Endpoint | None
         self.endpoint, self.tail = routes.find(exchange.method, exchange.path)
-        self.forwarded = lines_to_upstream(exchange.headers)
+        operation = None if self.endpoint is None else self.endpoint.operation
+        self.forwarded_always = lines_to_upstream(exchange.headers, ALWAYS)
+        self.forwarded = self.forwarded_always
+        if operation is not None:
+            self.forwarded += lines_to_upstream(exchange.headers, operation.forwards)
+            for name, line in operation.default_lines:
+                if name not in exchange.headers:
+                    self.forwarded += line
         self.principal: Principal | None = None
         self.keys_changes = -1

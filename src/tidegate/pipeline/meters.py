@@ -271,6 +271,7 @@ class Meters:
         self.ledger_settles = ledger_records.labels("settle")
         self.ledger_write = histogram("tidegate_ledger_write_seconds").series
         self.cost = counter("tidegate_cost_usd_total")
+        self.fidelity = counter("tidegate_fidelity_total")
         self.unpriced = counter("tidegate_unpriced_requests_total")
         self.usage_source = counter("tidegate_usage_source_total")
         self.usage_provider = self.usage_source.labels("provider")

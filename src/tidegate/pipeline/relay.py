@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 from time import monotonic
 
-from tidegate.dialects.openai.stream import DONE, KEEP_ALIVE, CompletionStream, StreamTooLarge
+from tidegate.dialects.openai.stream import KEEP_ALIVE
+from tidegate.dialects.passing import PassingStream, Scanner, StreamTooLarge
+from tidegate.dialects.translate import StreamTranslation
 from tidegate.dialects.usage import Usage
 from tidegate.errors import BadUpstream
 from tidegate.pipeline.attempt_record import AttemptRecord
@@ -20,6 +22,7 @@ from tidegate.pipeline.forward import lines_to_client
 from tidegate.pipeline.gateway import Gateway
 from tidegate.pipeline.meters import exemplar_of
 from tidegate.pipeline.settle import settle
+from tidegate.pipeline.translation import Translation
 from tidegate.routing.target import Target
 from tidegate.upstream.answer import UpstreamAnswer, UpstreamFault
 
@@ -57,6 +60,7 @@ class StreamRelay:
         "_scanner",
         "_sent_at",
         "_target",
+        "_translation",
         "_upstream",
         "deadline",
     )
@@ -66,7 +70,8 @@ class StreamRelay:
         self._loop = gateway.loop
         self._call = call
         self._exchange = call.exchange
-        self._scanner: CompletionStream | None = None
+        self._scanner: Scanner | None = None
+        self._translation: Translation | None = None
         self._target: Target | None = None
         self._upstream: UpstreamAnswer | None = None
         self._last_at = 0.0
@@ -81,11 +86,22 @@ class StreamRelay:
         self._gateway.sweep.discard(self)
 
     async def run(
-        self, answer: UpstreamAnswer, target: Target, sent_at: float, record: AttemptRecord
+        self,
+        answer: UpstreamAnswer,
+        target: Target,
+        sent_at: float,
+        record: AttemptRecord,
+        translation: Translation | None,
     ) -> tuple[str, Failure | None]:
         """Relay *answer* to its end: `(outcome, failure)`, no failure once bytes were sent."""
         call = self._call
-        scanner = CompletionStream(hide_usage=not call.wants_usage, choices=call.choices)
+        scanner: Scanner
+        if translation is not None:
+            scanner = translation.stream()
+        else:
+            assert call.endpoint.operation is not None
+            scanner = call.endpoint.operation.scanner(call)
+        self._translation = translation
         self._scanner, self._target, self._upstream = scanner, target, answer
         self._sent_at = sent_at
         self._record = record
@@ -98,7 +114,8 @@ class StreamRelay:
         except UpstreamFault as caught:
             fault = caught
         except FirstEventError:
-            return "error_event", failure_of_first_event(scanner.error or b"{}")
+            raw = scanner.raw_error if isinstance(scanner, PassingStream) else b""
+            return "error_event", failure_of_first_event(scanner.error or b"{}", raw)
         except StreamTooLarge:
             fault = UpstreamFault("protocol", "event over the cap", sent=True, answered=True)
         finally:
@@ -174,12 +191,20 @@ class StreamRelay:
         lines = call.base_headers() + _STREAM_HEADERS
         if self._target is not None:
             lines += self._target.note
+        if self._translation is not None:
+            lines += self._translation.note
         if self._upstream is not None:
             lines += lines_to_client(self._upstream.headers)
         self._exchange.start(200, lines)
 
     def _end_whole(self) -> None:
-        self._end("ok", DONE, "ok")
+        scanner = self._scanner
+        assert scanner is not None
+        last = scanner.terminator()
+        if isinstance(scanner, StreamTranslation) and scanner.failed:
+            self._end("upstream_error", last, "protocol")  # it turned out to be unfit at its end
+        else:
+            self._end("ok", last, "ok")
 
     def _end_after_error(self) -> None:
         """End behind the upstream's own error event, which has been forwarded."""
@@ -204,6 +229,8 @@ class StreamRelay:
         if last:
             self._exchange.write(last)
         self._exchange.end()
+        if self._translation is not None and isinstance(self._scanner, StreamTranslation):
+            self._translation.count_losses(self._gateway, self._scanner.losses)
 
     @property
     def usage(self) -> Usage | None:

@@ -44,7 +44,7 @@ def refuse(gateway: Gateway, call: Call, error: GatewayError) -> None:
         headers += b"allow: " + error.allow.encode() + b"\r\n"
     elif isinstance(error, Unauthenticated):
         headers += b"www-authenticate: Bearer\r\n"
-    if isinstance(error, UpstreamRefusal) and dialect.name == "openai":
+    if isinstance(error, UpstreamRefusal) and error.body:
         headers += b"content-type: " + error.content_type + b"\r\n"
         finish(gateway, call, error.status, headers, error.body)
         return

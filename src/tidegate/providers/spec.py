@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal
 
+import msgspec
+
+from tidegate.dialects.wire import Quirks as WireQuirks
+from tidegate.providers.operations import OPERATIONS, Paths, operations_of
+
 Capability = Literal["chat", "completions", "embeddings", "moderations", "responses"]
+
+
+_NO_WIRE_QUIRKS = WireQuirks()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,10 +25,12 @@ class Quirks:
     Attributes:
         stream_usage: Whether it accepts `stream_options: {include_usage: true}`.
         models_path: Path of its model list below the base URL; empty when it has none.
+        wire: Where it differs in what its requests may say, for translated requests.
     """
 
     stream_usage: bool = True
     models_path: str = "/models"
+    wire: WireQuirks = _NO_WIRE_QUIRKS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +43,8 @@ class Provider:
         base_url: Where its API starts, no slash at the end. None: the user must say. Empty:
             built in, nothing is sent anywhere.
         auth: `bearer`, `header:NAME` or `none`: how the credential travels.
-        dialects: Wire formats that it speaks at `base_url`.
+        dialects: Wire formats that it speaks, the best one first (`providers.operations`).
+        prefixes: Dialect → what stands between `base_url` and its paths, where that is not nothing.
         capabilities: Endpoints that it documents there.
         key_required: Whether it refuses requests without a credential.
         env_key: Environment variable that its own documentation names for the credential.
@@ -58,3 +71,18 @@ class Provider:
     discover: bool = True
     starter_models: tuple[str, ...] = ()
     quirks: Quirks = Quirks()
+    prefixes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        for dialect in (*self.dialects, *self.prefixes):
+            if dialect not in OPERATIONS:
+                raise ValueError(f"provider {self.name!r}: {dialect!r} is no known dialect")
+
+    def operations(self, dialects: Iterable[str] | None = None) -> dict[str, Paths]:
+        """Return what can be asked of it and at which paths; see `operations.operations_of`."""
+        return operations_of(self.dialects if dialects is None else dialects, self.prefixes)
+
+    @property
+    def packed_quirks(self) -> bytes:
+        """`quirks.wire` as MessagePack, for the way to the workers."""
+        return msgspec.msgpack.encode(self.quirks.wire)

@@ -18,12 +18,28 @@ class ModelRoute:
         total_s: Seconds that one request may take over all attempts and fallbacks.
         chain: This route and the routes of its fallbacks, in the order they are tried.
         budget: Keeps retries to a fifth of the requests.
+        unsupported: What happens to fields that a target cannot express: `warn`, `drop`, `reject`.
     """
 
-    __slots__ = ("_weight_sum", "budget", "chain", "name", "retries", "targets", "total_s")
+    __slots__ = (
+        "_weight_sum",
+        "budget",
+        "chain",
+        "name",
+        "retries",
+        "targets",
+        "total_s",
+        "unsupported",
+    )
 
     def __init__(
-        self, name: str, targets: Sequence[Target], *, retries: int, total_s: float
+        self,
+        name: str,
+        targets: Sequence[Target],
+        *,
+        retries: int,
+        total_s: float,
+        unsupported: str = "warn",
     ) -> None:
         if not targets:
             raise ValueError(f"model {name!r} has no target")
@@ -33,6 +49,7 @@ class ModelRoute:
         self.total_s = total_s
         self.chain: tuple[ModelRoute, ...] = (self,)
         self.budget = RetryBudget()
+        self.unsupported = unsupported
         self._weight_sum = sum(target.weight for target in targets)
 
     def order(self, chance: Callable[[], float]) -> Sequence[Target]:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
 from tidegate.dialects.usage import Usage
+from tidegate.dialects.wire import Quirks
 from tidegate.upstream.answer import UpstreamClient
+
+_CHAT_ONLY = MappingProxyType({"openai": ("/chat/completions", "/chat/completions")})
+_NO_QUIRKS = Quirks()
 
 
 class Target:
@@ -23,6 +30,9 @@ class Target:
         stream_usage: Whether `stream_options.include_usage` may be asked of it.
         meters: The pipeline's metric series of this target.
         note: Response header lines that name it.
+        paths: Operation → path of a whole answer below the base URL.
+        stream_paths: Operation → path of a stream.
+        quirks: Where it differs, for translated requests.
         estimator: Learned ratios of bytes to tokens; set by the pipeline.
         price: What its tokens cost; None when the model has no known price.
         price_version: Version of the table that `price` is from.
@@ -38,10 +48,13 @@ class Target:
         "meters",
         "model",
         "note",
+        "paths",
         "price",
         "price_version",
         "provider",
+        "quirks",
         "raw_model",
+        "stream_paths",
         "stream_usage",
         "weight",
     )
@@ -57,6 +70,8 @@ class Target:
         base_path: bytes,
         origin_lines: bytes,
         stream_usage: bool,
+        operations: Mapping[str, tuple[str, str]] = _CHAT_ONLY,
+        quirks: Quirks = _NO_QUIRKS,
     ) -> None:
         self.provider = provider
         self.model = model
@@ -72,6 +87,16 @@ class Target:
         self.note = b"x-tidegate-provider: " + provider.encode("ascii", "replace") + b"\r\n"
         self._base_path = base_path
         self._origin_lines = origin_lines
+        self.quirks = quirks
+        name = quote(model, safe="").encode("ascii")
+        self.paths = {
+            operation: whole.encode().replace(b"{model}", name)
+            for operation, (whole, _) in operations.items()
+        }
+        self.stream_paths = {
+            operation: stream.encode().replace(b"{model}", name)
+            for operation, (_, stream) in operations.items()
+        }
         self._heads: dict[bytes, bytes] = {}
 
     def head(self, path: bytes) -> bytes:

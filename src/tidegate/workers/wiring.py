@@ -13,9 +13,12 @@ import ssl
 from functools import partial
 from pathlib import Path
 
+import msgspec
+
 from tidegate import __version__
 from tidegate.config.snapshot import KeySnapshot, ProviderSnapshot, Snapshot
 from tidegate.control.eventlog import EventLog
+from tidegate.dialects.wire import Quirks
 from tidegate.edge.exchange import Handler
 from tidegate.endpoints.table import route_table
 from tidegate.errors import ConfigError
@@ -217,6 +220,7 @@ class DataPlane:
                     for t in model.targets
                 ],
                 retries=model.retries,
+                unsupported=model.unsupported,
                 total_s=model.total_s,
             )
             for model in snapshot.models
@@ -270,6 +274,11 @@ class DataPlane:
             base_path=base_path,
             origin_lines=origin_lines,
             stream_usage=provider.stream_usage,
+            operations=provider.operations,
+            quirks=msgspec.structs.replace(
+                msgspec.msgpack.decode(provider.quirks, type=Quirks),
+                stream_usage=provider.stream_usage,
+            ),
         )
         target.meters = self._meters.target(provider.name, label)
         target.price = prices.find(provider.name, provider.kind, model)

@@ -75,6 +75,22 @@ def neutral_usage(wire: WireUsage) -> Usage | None:
     return Usage(*counts)
 
 
+class _Answer(msgspec.Struct):
+    usage: WireUsage | None = None
+
+
+_decode_answer = msgspec.json.Decoder(_Answer).decode
+
+
+def usage_of_answer(body: bytes) -> Usage | None:
+    """Read the usage out of a whole JSON answer; None when it has none or is malformed."""
+    try:
+        wire = _decode_answer(body).usage
+    except UNREADABLE:
+        return None
+    return None if wire is None else neutral_usage(wire)
+
+
 def usage_object(usage: Usage) -> dict[str, Any]:
     """Write usage, cached tokens taken out of the input."""
     cached, written = usage.cached_input_tokens, usage.cache_write_tokens

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
+from tidegate.dialects.neutral import NeutralRequest
 from tidegate.dialects.unreadable import UNREADABLE
 from tidegate.errors import BadRequest
 
@@ -31,9 +32,10 @@ class ModelRequest:
         stream: Whether an event stream is wanted.
         wants_usage: Whether the client asked for the stream's usage event itself.
         choices: How many answers a stream will carry: `n`, for each prompt.
+        neutral: The request in neutral form, once a target has needed it.
     """
 
-    __slots__ = ("body", "choices", "fields", "model", "stream", "wants_usage")
+    __slots__ = ("body", "choices", "fields", "model", "neutral", "stream", "wants_usage")
 
     def __init__(self, body: bytes, *, streams: bool = True) -> None:
         try:
@@ -52,6 +54,7 @@ class ModelRequest:
         self.stream = False
         self.wants_usage = False
         self.choices = 1
+        self.neutral: NeutralRequest | None = None
         if streams and "stream" in fields:
             self._read_stream()
 

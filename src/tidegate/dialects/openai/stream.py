@@ -16,6 +16,7 @@ from __future__ import annotations
 import msgspec
 
 from tidegate.dialects.openai.usage import usage_of_json
+from tidegate.dialects.passing import StreamTooLarge
 from tidegate.dialects.sse import (
     event_data,
     event_name,
@@ -44,10 +45,6 @@ class _Chunk(msgspec.Struct):
 
 
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
-
-
-class StreamTooLarge(Exception):
-    """One event is larger than the cap; the stream cannot be relayed."""
 
 
 class CompletionStream:
@@ -130,6 +127,10 @@ class CompletionStream:
         if self._held.strip(b"\r\n"):
             return self.feed(b"\n\n")
         return b""
+
+    def terminator(self) -> bytes:
+        """Return what ends a whole stream."""
+        return DONE
 
     def _scan(self, data: bytes) -> bytes:
         """Return what of the whole events *data* the client may have; learn from those that matter.

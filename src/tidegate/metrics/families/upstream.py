@@ -7,6 +7,9 @@ from tidegate.metrics.family import DURATION_BUCKETS, Family
 _FAILURES = frozenset(
     {"http_429", "http_4xx", "http_5xx", "timeout", "connect", "protocol", "cut", "error_event"}
 )
+#: Why another target is asked: a failed attempt, or none was made (`unsupported`: the target's
+#: dialect cannot express the request).
+_REASONS = _FAILURES | {"unsupported"}
 
 UPSTREAM_REQUESTS = Family(
     "tidegate_upstream_requests_total",
@@ -31,7 +34,7 @@ UPSTREAM_RETRIES = Family(
     "counter",
     "Further attempts after one that failed before its first byte reached the client.",
     labels=("provider", "reason"),
-    values={"reason": _FAILURES},
+    values={"reason": _REASONS},
     moves="before a further attempt",
 )
 FALLBACKS = Family(
@@ -39,7 +42,7 @@ FALLBACKS = Family(
     "counter",
     "Requests that went on to a fallback model, by that model and by why the one before failed.",
     labels=("model", "reason"),
-    values={"reason": _FAILURES},
+    values={"reason": _REASONS},
     moves="before the fallback is tried",
 )
 UPSTREAM_CONNECTIONS = Family(

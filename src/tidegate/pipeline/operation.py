@@ -1,0 +1,72 @@
+"""What a request asks of a model, and how its answer is read on its way through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tidegate.dialects.anthropic.usage import usage_of_answer as usage_of_message
+from tidegate.dialects.anthropic.wire import MESSAGES
+from tidegate.dialects.openai.stream import CompletionStream
+from tidegate.dialects.openai.usage import usage_of_answer
+from tidegate.dialects.openai.wire import CHAT
+from tidegate.dialects.passing import PassingStream, Scanner
+from tidegate.dialects.usage import Usage
+from tidegate.dialects.wire import Wire
+from tidegate.pipeline.forward import OPENAI
+
+if TYPE_CHECKING:
+    from tidegate.pipeline.call import Call
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One kind of request in one wire format.
+
+    Attributes:
+        name: As in `providers.operations`; targets that have it are sent the caller's bytes.
+        usage_of: Whole answer → usage that it tells.
+        scanner: Returns what stands between the two streams of a call.
+        wire: By which targets that lack the operation can answer it all the same; None where
+            nothing else can stand in for it.
+        asks_usage: Whether a stream's usage has to be asked for (`stream_options`).
+        forwards: Header names that go to targets that have the operation, beside the usual.
+        default_lines: Header lines that such a request must have, by the name of the header.
+    """
+
+    name: str
+    usage_of: Callable[[bytes], Usage | None]
+    scanner: Callable[[Call], Scanner]
+    wire: Wire | None = None
+    asks_usage: bool = False
+    forwards: frozenset[bytes] = frozenset()
+    default_lines: tuple[tuple[bytes, bytes], ...] = ()
+
+
+def _completion_stream(call: Call) -> Scanner:
+    return CompletionStream(hide_usage=not call.wants_usage, choices=call.choices)
+
+
+CHAT_COMPLETION = Operation(
+    "openai", usage_of_answer, _completion_stream, wire=CHAT, asks_usage=True, forwards=OPENAI
+)
+TEXT_COMPLETION = Operation(
+    "completions", usage_of_answer, _completion_stream, asks_usage=True, forwards=OPENAI
+)
+EMBEDDING = Operation("embeddings", usage_of_answer, _completion_stream, forwards=OPENAI)
+
+
+def _messages_stream(call: Call) -> Scanner:
+    # `"message_start"`, `_delta` and `_stop`, or an error: all else is content.
+    return PassingStream(MESSAGES.stream_decoder(), (b'"message_', b'"error"'))
+
+
+MESSAGE = Operation(
+    "anthropic",
+    usage_of_message,
+    _messages_stream,
+    wire=MESSAGES,
+    forwards=frozenset({b"anthropic-version", b"anthropic-beta"}),
+    default_lines=((b"anthropic-version", b"anthropic-version: 2023-06-01\r\n"),),
+)

@@ -1,0 +1,172 @@
+"""A request for a target that speaks another dialect than its caller.
+
+The caller's bytes become the neutral form once, and from there the target's request; the answer
+comes back the same way. What could not be carried is named: in the header `x-tidegate-fidelity`,
+in the log, and in `tidegate_fidelity_total`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from tidegate.dialects.fidelity import Loss, fidelity_header, path_of
+from tidegate.dialects.neutral import NeutralRequest, WireError
+from tidegate.dialects.translate import StreamTranslation, custom_tools, unwrap_answer
+from tidegate.dialects.usage import Usage
+from tidegate.dialects.wire import AnswerContext, UnreadableAnswer, Wire
+from tidegate.dialects.wires import WIRES
+from tidegate.errors import BadRequest, BadUpstream
+from tidegate.pipeline.call import Call
+from tidegate.routing.plan import ModelRoute
+from tidegate.routing.target import Target
+
+if TYPE_CHECKING:
+    from tidegate.pipeline.gateway import Gateway
+
+log = logging.getLogger("tidegate.pipeline")
+
+#: Header lines that a translated request needs, by the wire it is written for.
+_LINES = {"anthropic": b"anthropic-version: 2023-06-01\r\n"}
+
+
+class Untranslatable(BadRequest):
+    """No target of the model can answer this endpoint, or not without losing a field (400)."""
+
+    code = "unsupported_by_model"
+
+
+class Translation:
+    """One attempt in another dialect.
+
+    Attributes:
+        back: The target's wire.
+        body: What it is sent.
+        path: Where, below its base URL.
+        lines: Header lines that go with it.
+        losses: What the request lost.
+        told: Whether the caller and the log hear of losses.
+    """
+
+    __slots__ = (
+        "_call",
+        "_context",
+        "_custom",
+        "_front",
+        "back",
+        "body",
+        "lines",
+        "losses",
+        "path",
+        "told",
+    )
+
+    def __init__(
+        self, call: Call, front: Wire, request: NeutralRequest, target: Target, back: Wire
+    ) -> None:
+        self.back = back
+        self.body, self.losses = back.encode_request(request, target.model, target.quirks)
+        paths = target.stream_paths if call.stream else target.paths
+        self.path = paths[back.name]
+        self.lines = call.plan.forwarded_always + _LINES.get(back.name, b"")
+        self.told = True
+        self._call = call
+        self._front = front
+        self._custom = custom_tools(request)
+        self._context = AnswerContext(
+            id=call.request_id.removeprefix("req_"),
+            created_s=int(time.time()),
+            model=request.model,
+            include_usage=call.wants_usage,
+        )
+
+    @property
+    def note(self) -> bytes:
+        """The header line that names what was lost; empty when nothing was."""
+        if not self.losses or not self.told:
+            return b""
+        return b"x-tidegate-fidelity: %b\r\n" % fidelity_header(self.losses, self._front.fields)
+
+    def answer(self, whole: bytes) -> tuple[bytes, Usage | None]:
+        """Return a target's whole answer in the caller's dialect, and the usage it tells.
+
+        Raises `BadUpstream` for an answer that is none.
+        """
+        try:
+            neutral = self.back.decode_answer(whole)
+            if self._custom:
+                unwrap_answer(neutral, self._custom)
+            neutral.model = self._context.model
+            body, losses = self._front.encode_answer(neutral, self._context)
+        except UnreadableAnswer as error:
+            raise BadUpstream(f"The provider's answer could not be read: {error}.") from error
+        self.losses = [*self.losses, *losses]
+        return body, neutral.usage
+
+    def stream(self) -> StreamTranslation:
+        """Return what stands between the target's stream and the caller's."""
+        return StreamTranslation(
+            self.back.stream_decoder(choices=self._call.choices),
+            self._front.stream_encoder(self._context),
+            self._custom,
+        )
+
+    def refusal(self, status: int, body: bytes) -> WireError:
+        """Read a target's refusal."""
+        return self.back.decode_error(status, body)
+
+    def count_losses(self, gateway: Gateway, more: list[Loss] | None = None) -> None:
+        """Count and log what was lost, once the attempt has answered the caller."""
+        losses = [*self.losses, *(more or ())]
+        front, back = self._front.name, self.back.name
+        for loss in losses:
+            gateway.meters.fidelity.labels(front, back, loss.feature).inc()
+        if not losses or not self.told:
+            return
+        log.info(
+            "translation lost something",
+            extra={
+                "fields": {
+                    "request_id": self._call.request_id,
+                    "dialect_in": front,
+                    "dialect_out": back,
+                    "lost": sorted({f"{loss.feature} {loss.kind}" for loss in losses}),
+                }
+            },
+        )
+
+
+class _Request(Protocol):
+    body: bytes
+    neutral: NeutralRequest | None
+
+
+def translate(call: Call, request: _Request, route: ModelRoute, target: Target) -> Translation:
+    """Write *request* for *target*. Raises `BadRequest` where that cannot be done."""
+    front = call.endpoint.operation.wire if call.endpoint.operation is not None else None
+    back = _wire_of(target)
+    if front is None or back is None:
+        raise Untranslatable(
+            f"The model `{route.name}` cannot answer this endpoint "
+            f"({call.endpoint.name}); it is served by a provider without it."
+        )
+    if request.neutral is None:
+        request.neutral = front.decode_request(request.body)
+    translation = Translation(call, front, request.neutral, target, back)
+    if route.unsupported == "reject":
+        dropped = [loss for loss in translation.losses if loss.kind == "dropped"]
+        if dropped:
+            names = ", ".join(sorted({path_of(loss, front.fields)[:64] for loss in dropped}))
+            raise Untranslatable(f"The model `{route.name}` does not support: {names}.")
+    translation.told = route.unsupported != "drop"
+    return translation
+
+
+def _wire_of(target: Target) -> Wire | None:
+    """Return the first wire that the target speaks."""
+    for name in target.paths:
+        wire = WIRES.get(name)
+        if wire is not None:
+            return wire
+    return None
