@@ -217,6 +217,8 @@ async def attempt(
     failure: Failure | None = None
     told: Usage | None = None
     try:
+        if target.signer is not None:
+            lines += await target.signed_lines(path, body)
         answer = await target.client.send(
             b"%b%bcontent-length: %d\r\n\r\n" % (target.head(path), lines, len(body)),
             body,

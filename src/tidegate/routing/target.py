@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 import msgspec
@@ -15,6 +15,23 @@ from tidegate.upstream.answer import UpstreamClient
 
 _CHAT_ONLY = MappingProxyType({"openai": ("/chat/completions", "/chat/completions")})
 _NO_QUIRKS = Quirks()
+
+
+class Signer(Protocol):
+    """Authorizes requests one by one, for providers that want more than a fixed header."""
+
+    async def lines(self, method: bytes, path: bytes, body: bytes) -> bytes:
+        """Return the header lines that authorize this request, each with its CRLF.
+
+        Args:
+            method: `b"POST"`.
+            path: Whole target, query included, as it will be sent.
+            body: Exactly as it will be sent.
+
+        Raises:
+            UpstreamFault: There is no credential now (kind `connect`); nothing was sent.
+        """
+        ...
 
 
 class Target:
@@ -32,6 +49,7 @@ class Target:
         note: Response header lines that name it.
         paths: Operation → path of a whole answer below the base URL.
         stream_paths: Operation → path of a stream.
+        signer: Authorizes each request; None where the fixed lines hold the credential.
         quirks: Where it differs, for translated requests.
         estimator: Learned ratios of bytes to tokens; set by the pipeline.
         price: What its tokens cost; None when the model has no known price.
@@ -54,6 +72,7 @@ class Target:
         "provider",
         "quirks",
         "raw_model",
+        "signer",
         "stream_paths",
         "stream_usage",
         "weight",
@@ -84,6 +103,7 @@ class Target:
         self.estimator: Any = None
         self.price: Any = None
         self.price_version = ""
+        self.signer: Signer | None = None
         self.note = b"x-tidegate-provider: " + provider.encode("ascii", "replace") + b"\r\n"
         self._base_path = base_path
         self._origin_lines = origin_lines
@@ -110,6 +130,11 @@ class Target:
                 b"POST " + self._base_path + path + b" HTTP/1.1\r\n" + self._origin_lines
             )
         return head
+
+    async def signed_lines(self, path: bytes, body: bytes) -> bytes:
+        """Return what authorizes a POST of *body* to *path* below the base URL."""
+        assert self.signer is not None
+        return await self.signer.lines(b"POST", self._base_path + path, body)
 
     def cost_nano_usd(self, usage: Usage) -> int | None:
         """Return what *usage* costs in 1e-9 USD; None when the model has no price."""
