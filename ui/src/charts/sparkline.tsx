@@ -33,8 +33,9 @@ export function Sparkline({ values, colour = "blue", height = 32, fromLowest = f
       return;
     }
     const step = `${first < 0 ? "M" : "L"}${x(i)} ${y(value)}`;
+    // A move alone draws nothing: a line of no length makes a reading without neighbours a dot.
+    line += first < 0 ? `${step}h0` : step;
     if (first < 0) first = i;
-    line += step;
     area += step;
   });
   close(points.length - 1);
