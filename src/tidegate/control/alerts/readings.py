@@ -34,7 +34,9 @@ class Readings(Protocol):
     """Samples of this instance's metrics, up to `now_s` (Unix seconds)."""
 
     @property
-    def now_s(self) -> float: ...
+    def now_s(self) -> float:
+        """Unix time of the newest sample, seconds."""
+        ...
 
     def increase(
         self, family: str, window_s: float, match: Match = ANY, by: tuple[str, ...] = ()
