@@ -29,6 +29,10 @@ Every family shows HELP and TYPE from the first scrape on. No label value is tex
 chose. A family has at most 2,000 series by default (`metrics.max_series_per_family`), all
 together 8,000; what comes later is counted in the series whose label values are `other`, and
 `tidegate_metrics_series_dropped_total` says so. `worker` is the number of a worker's slot.
+
+Names are stable. A family that is renamed is shown under both names for one minor version.
+OpenMetrics pages carry [exemplars](../guides/metrics.md#from-a-bucket-to-a-request) on request
+durations and times to the first token.
 """
 
 
