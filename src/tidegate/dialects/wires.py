@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tidegate.dialects.anthropic.wire import MESSAGES
+from tidegate.dialects.gemini.wire import GENERATE
 from tidegate.dialects.openai.wire import CHAT
 from tidegate.dialects.wire import Wire
 
-WIRES: dict[str, Wire] = {wire.name: wire for wire in (CHAT, MESSAGES)}
+WIRES: dict[str, Wire] = {wire.name: wire for wire in (CHAT, MESSAGES, GENERATE)}

@@ -1,13 +1,37 @@
-"""`POST /v1/messages`: Anthropic's Messages API."""
+"""`POST /v1/messages` and `/v1/messages/count_tokens`: Anthropic's Messages API."""
 
 from __future__ import annotations
 
 from tidegate.dialects.anthropic.wire import MESSAGES
+from tidegate.dialects.openai.request import ModelRequest
+from tidegate.endpoints.count_tokens import count_tokens
 from tidegate.endpoints.openai_completions import serve_model
+from tidegate.pipeline.call import Call
 from tidegate.pipeline.endpoint import Endpoint
-from tidegate.pipeline.operation import MESSAGE
+from tidegate.pipeline.gateway import Gateway
+from tidegate.pipeline.handle import admit, authenticate
+from tidegate.pipeline.operation import MESSAGE, MESSAGE_COUNT
 
-ENDPOINTS = tuple(
-    Endpoint("messages", b"POST", path, MESSAGES.dialect, serve_model, MESSAGE, streams=True)
-    for path in (b"/v1/messages", b"/anthropic/v1/messages")
-)
+
+async def serve_count(gateway: Gateway, call: Call) -> None:
+    """Count the tokens of a prompt."""
+    principal = await authenticate(gateway, call)
+    body = await call.exchange.read_body(call.state.snapshot.edge.max_body_bytes)
+    request = ModelRequest(body, streams=False)
+    route = call.state.route(request.model, principal)
+    call.model = route.name
+    await admit(gateway, call, principal, route)
+    await count_tokens(gateway, call, request, route)
+
+
+def _endpoints(prefix: bytes) -> tuple[Endpoint, Endpoint]:
+    dialect, path = MESSAGES.dialect, prefix + b"/messages"
+    return (
+        Endpoint("messages", b"POST", path, dialect, serve_model, MESSAGE, streams=True),
+        Endpoint(
+            "count_tokens", b"POST", path + b"/count_tokens", dialect, serve_count, MESSAGE_COUNT
+        ),
+    )
+
+
+ENDPOINTS = (*_endpoints(b"/v1"), *_endpoints(b"/anthropic/v1"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tidegate.endpoints import (
     anthropic_messages,
+    gemini,
     health,
     metrics,
     openai_completions,
@@ -20,6 +21,7 @@ def route_table() -> RouteTable:
             *openai_completions.ENDPOINTS,
             *openai_models.ENDPOINTS,
             *anthropic_messages.ENDPOINTS,
+            *gemini.ENDPOINTS,
             *seed_chat.ENDPOINTS,
             *health.ENDPOINTS,
             *metrics.ENDPOINTS,

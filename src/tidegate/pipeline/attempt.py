@@ -50,10 +50,12 @@ class Request(Protocol):
 
     Attributes:
         body: As it came.
+        model: The name that the caller asked for.
         neutral: Its neutral form, once a target has needed that.
     """
 
     body: bytes
+    model: str
     neutral: NeutralRequest | None
 
     def body_for(self, model: str, raw_model: msgspec.Raw, force_usage: bool) -> bytes:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from tidegate.dialects.anthropic.usage import usage_of_answer as usage_of_message
 from tidegate.dialects.anthropic.wire import MESSAGES
+from tidegate.dialects.gemini.parts import usage_of_answer as usage_of_generate
+from tidegate.dialects.gemini.wire import GENERATE
 from tidegate.dialects.openai.stream import CompletionStream
 from tidegate.dialects.openai.usage import usage_of_answer
 from tidegate.dialects.openai.wire import CHAT
@@ -69,4 +71,24 @@ MESSAGE = Operation(
     wire=MESSAGES,
     forwards=frozenset({b"anthropic-version", b"anthropic-beta"}),
     default_lines=((b"anthropic-version", b"anthropic-version: 2023-06-01\r\n"),),
+)
+
+
+def _generate_stream(call: Call) -> Scanner:
+    return PassingStream(
+        GENERATE.stream_decoder(choices=call.choices),
+        (b'"finishReason"', b'"usageMetadata"', b'"promptFeedback"', b'"error"'),
+    )
+
+
+GENERATE_CONTENT = Operation("gemini", usage_of_generate, _generate_stream, wire=GENERATE)
+GEMINI_COUNT = Operation("gemini_count_tokens", usage_of_generate, _generate_stream)
+GEMINI_EMBED = Operation("gemini_embed", usage_of_generate, _generate_stream)
+GEMINI_BATCH_EMBED = Operation("gemini_batch_embed", usage_of_generate, _generate_stream)
+MESSAGE_COUNT = Operation(
+    "anthropic_count_tokens",
+    usage_of_message,
+    _messages_stream,
+    forwards=MESSAGE.forwards,
+    default_lines=MESSAGE.default_lines,
 )

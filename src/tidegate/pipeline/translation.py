@@ -139,6 +139,7 @@ class Translation:
 
 class _Request(Protocol):
     body: bytes
+    model: str
     neutral: NeutralRequest | None
 
 
@@ -153,6 +154,8 @@ def translate(call: Call, request: _Request, route: ModelRoute, target: Target) 
         )
     if request.neutral is None:
         request.neutral = front.decode_request(request.body)
+        # Where the path says them, the body does not.
+        request.neutral.model, request.neutral.stream = request.model, call.stream
     translation = Translation(call, front, request.neutral, target, back)
     if route.unsupported == "reject":
         dropped = [loss for loss in translation.losses if loss.kind == "dropped"]

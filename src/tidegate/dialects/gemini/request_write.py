@@ -1,0 +1,475 @@
+"""A neutral request as a `generateContent` request.
+
+Model and streaming stand in the path. What the API insists on is seen to here: roles are `user`
+and `model`, neighbours of one role become one turn, and a result names the function it is of.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from tidegate.dialects.encode import encode_json, json_object, refuse_empty, report_leftovers
+from tidegate.dialects.fidelity import Loss, Losses
+from tidegate.dialects.gemini.parts import NAME
+from tidegate.dialects.neutral import (
+    Audio,
+    CacheMarker,
+    Document,
+    Image,
+    Message,
+    NeutralRequest,
+    OpaqueTool,
+    Part,
+    Refusal,
+    Text,
+    Thinking,
+    Tool,
+    ToolResult,
+    ToolUse,
+)
+from tidegate.dialects.wire import Quirks
+from tidegate.errors import BadRequest
+
+MAX_STOPS = 5
+_BUDGET_OF_EFFORT = {
+    "none": 0,
+    "minimal": 512,
+    "low": 1024,
+    "medium": 8192,
+    "high": 24576,
+    "xhigh": 32768,
+    "max": 32768,
+}
+_LEVELS = {"minimal": "MINIMAL", "low": "LOW", "medium": "MEDIUM", "high": "HIGH", "xhigh": "XHIGH"}
+_CUSTOM_SCHEMA = msgspec.Raw(
+    b'{"type":"object","properties":{"input":{"type":"string"}},"required":["input"]}'
+)
+
+
+def encode_request(request: NeutralRequest, model: str, quirks: Quirks) -> tuple[bytes, list[Loss]]:
+    """Write *request*; return the body and what was lost. *model* goes into the path."""
+    writer = _Writer(request, quirks)
+    system, contents = writer.prompt()
+    body: dict[str, Any] = {"contents": contents}
+    if system:
+        body["systemInstruction"] = {"parts": system}
+    tools = writer.tools()
+    if tools:
+        body["tools"] = tools
+    writer.add_tool_choice(body)
+    config = writer.generation_config()
+    if config:
+        body["generationConfig"] = config
+    writer.name_the_rest()
+    extra = report_leftovers(request, quirks, writer.losses)
+    body.update(extra)
+    return encode_json(body), writer.losses.listed()
+
+
+class _Writer:
+    """Writes one request; collects its losses."""
+
+    __slots__ = ("_names", "_quirks", "_request", "losses")
+
+    def __init__(self, request: NeutralRequest, quirks: Quirks) -> None:
+        self._request = request
+        self._quirks = quirks
+        #: Id of a call → the function's name, which a result must repeat.
+        self._names: dict[str, str] = {}
+        self.losses = Losses()
+
+    def _takes(self, feature: str) -> bool:
+        """Whether the target takes *feature*; a refused one is named."""
+        if feature in self._quirks.unsupported:
+            self.losses.drop(feature)
+            return False
+        return True
+
+    # --- prompt -----------------------------------------------------------------------------
+
+    def prompt(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Return the instructions and the turns."""
+        request = self._request
+        system = [self._text(part) for part in request.system if part.text]
+        contents: list[dict[str, Any]] = []
+        for number, message in enumerate(request.messages):
+            if message.name is not None:
+                self.losses.drop("message.name")
+            parts = [part for one in message.parts if (part := self._part(one)) is not None]
+            if message.role == "system":
+                # It keeps its authority and loses its place.
+                self.losses.bend("system.position")
+                system.extend(parts)
+                continue
+            if not parts:
+                if message.role == "user" and _says(message):
+                    raise refuse_empty(f"messages[{number}]", "anything of this turn")
+                continue
+            role = "model" if message.role == "assistant" else "user"
+            if contents and contents[-1]["role"] == role:
+                contents[-1]["parts"].extend(parts)
+            else:
+                contents.append({"role": role, "parts": parts})
+        if not contents:
+            raise BadRequest("The request holds no turn for the model to answer.", param="messages")
+        if request.cache_last is not None:
+            self._cache(request.cache_last)
+        return system, contents
+
+    def _part(self, part: Part) -> dict[str, Any] | None:
+        if isinstance(part, Text):
+            return self._text(part) if part.text else None
+        if isinstance(part, ToolUse):
+            return self._call(part)
+        if isinstance(part, ToolResult):
+            return self._result(part)
+        if isinstance(part, Thinking):
+            return self._thinking(part)
+        if isinstance(part, Image):
+            return self._image(part)
+        if isinstance(part, Document):
+            return self._document(part)
+        if isinstance(part, Audio):
+            return self._audio(part)
+        if isinstance(part, Refusal):
+            self.losses.bend("refusal")
+            return {"text": part.text} if part.text else None
+        if part.dialect == NAME:
+            return msgspec.json.decode(part.raw, type=dict[str, Any])
+        self.losses.drop("part")
+        return None
+
+    def _text(self, part: Text) -> dict[str, Any]:
+        self._cache(part.cache)
+        if part.citations:
+            self.losses.drop("citations")
+        return {"text": part.text}
+
+    def _call(self, part: ToolUse) -> dict[str, Any]:
+        self._cache(part.cache)
+        self._names[part.id] = part.name
+        if part.custom:
+            self.losses.bend("tool.custom")
+            arguments = encode_json({"input": part.arguments})
+        else:
+            found = json_object(part.arguments)
+            if found is None:
+                # The model wrote no JSON; it has to see what it wrote.
+                self.losses.bend("tool_use.arguments")
+                found = encode_json({"arguments": part.arguments})
+            arguments = found
+        call: dict[str, Any] = {"name": part.name, "args": msgspec.Raw(arguments)}
+        if part.id:
+            call["id"] = part.id
+        written: dict[str, Any] = {"functionCall": call}
+        if part.signature:
+            written["thoughtSignature"] = part.signature
+        return written
+
+    def _result(self, part: ToolResult) -> dict[str, Any]:
+        self._cache(part.cache)
+        texts = []
+        media = []
+        for item in part.parts:
+            if isinstance(item, Text):
+                self._cache(item.cache)
+                texts.append(item.text)
+            elif isinstance(item, (Image, Document)) and item.data:
+                media.append({"inlineData": {"mimeType": item.mime, "data": item.data}})
+            else:
+                self.losses.drop("tool_result.media")
+        text = "\n".join(texts)
+        raw = json_object(text) if text.lstrip()[:1] == "{" else None
+        response: Any
+        if part.is_error:
+            response = {"error": text}
+        elif raw is not None:
+            response = msgspec.Raw(raw)
+        else:
+            response = {"output": text}
+        name = part.name or self._names.get(part.tool_use_id, "")
+        if not name:
+            raise BadRequest(
+                "A tool result answers no call of this conversation.", param="messages"
+            )
+        result: dict[str, Any] = {"name": name, "response": response}
+        if part.tool_use_id:
+            result["id"] = part.tool_use_id
+        if media:
+            if "tool_result.media" in self._quirks.unsupported:
+                self.losses.drop("tool_result.media")
+            else:
+                result["parts"] = media
+        return {"functionResponse": result}
+
+    def _thinking(self, part: Thinking) -> dict[str, Any] | None:
+        """Write thinking of this API's models; a proof of another's means nothing here."""
+        if part.origin != NAME or part.redacted is not None:
+            self.losses.drop("thinking")
+            return None
+        written: dict[str, Any] = {"text": part.text, "thought": True}
+        if part.signature:
+            written["thoughtSignature"] = part.signature
+        return written
+
+    def _image(self, part: Image) -> dict[str, Any] | None:
+        self._cache(part.cache)
+        if not self._takes("image"):
+            return None
+        if part.detail not in (None, "auto"):
+            self.losses.drop("image.detail")
+        if part.data:
+            return {"inlineData": {"mimeType": part.mime or "image/png", "data": part.data}}
+        if part.url:
+            if not self._takes("image.url"):
+                return None
+            return _file(part.url, part.mime or _mime_of(part.url, "image/jpeg"))
+        if self._request.dialect == NAME:
+            return _file(part.file_id, part.mime)
+        self.losses.drop("image.file_id")
+        return None
+
+    def _document(self, part: Document) -> dict[str, Any] | None:
+        self._cache(part.cache)
+        if not self._takes("document"):
+            return None
+        if part.cites:
+            self.losses.drop("document.citations")
+        if part.context is not None:
+            self.losses.drop("document.context")
+        if part.text:
+            if part.title:
+                self.losses.drop("document.title")
+            self.losses.bend("document")
+            return {"text": part.text}
+        if part.data:
+            data: dict[str, Any] = {"mimeType": part.mime or "application/pdf", "data": part.data}
+            if part.title:
+                data["displayName"] = part.title
+            return {"inlineData": data}
+        if part.title:
+            self.losses.drop("document.title")
+        if part.url:
+            if not self._takes("document.url"):
+                return None
+            return _file(part.url, part.mime or _mime_of(part.url, "application/pdf"))
+        if self._request.dialect == NAME:
+            return _file(part.file_id, part.mime)
+        self.losses.drop("document.file_id")
+        return None
+
+    def _audio(self, part: Audio) -> dict[str, Any] | None:
+        self._cache(part.cache)
+        if not self._takes("audio"):
+            return None
+        if part.data:
+            return {"inlineData": {"mimeType": f"audio/{part.format or 'wav'}", "data": part.data}}
+        if part.transcript:
+            self.losses.bend("audio")
+            return {"text": part.transcript}
+        self.losses.drop("audio")
+        return None
+
+    def _cache(self, marker: CacheMarker | None) -> None:
+        """Name a cache marker: prefixes are cached without one here."""
+        if marker is not None:
+            self.losses.drop("cache_marker")
+
+    # --- tools ------------------------------------------------------------------------------
+
+    def tools(self) -> list[dict[str, Any]]:
+        """Return one entry for all functions, and one for each tool that the provider runs."""
+        declared = []
+        own: list[dict[str, Any]] = []
+        allowed = self._filtered()
+        for tool in self._request.tools:
+            if isinstance(tool, OpaqueTool):
+                if tool.dialect == NAME:
+                    own.append(msgspec.json.decode(tool.raw, type=dict[str, Any]))
+                else:
+                    self.losses.drop("tool.builtin")
+            elif allowed is None or tool.name in allowed:
+                declared.append(self._tool(tool))
+        return [{"functionDeclarations": declared}, *own] if declared else own
+
+    def _filtered(self) -> list[str] | None:
+        """Return the only tools to be told of, where the API cannot narrow a free choice."""
+        choice = self._request.tool_choice
+        if choice is None or choice.allowed is None or choice.mode == "required":
+            return None
+        self.losses.bend("tool_choice.allowed")
+        return choice.allowed
+
+    def _tool(self, tool: Tool) -> dict[str, Any]:
+        self._cache(tool.cache)
+        written: dict[str, Any] = {"name": tool.name}
+        if tool.description is not None:
+            written["description"] = tool.description
+        if tool.custom_format is not None:
+            self.losses.bend("tool.custom")
+            written["parametersJsonSchema"] = _CUSTOM_SCHEMA
+        elif tool.schema is not None:
+            written["parametersJsonSchema"] = msgspec.Raw(tool.schema)
+        if tool.strict is not None:
+            if tool.strict:
+                self.losses.bend("tool.strict")  # VALIDATED holds for all functions or none
+            else:
+                self.losses.drop("tool.strict")
+        return written
+
+    def add_tool_choice(self, body: dict[str, Any]) -> None:
+        """Write which functions may be called."""
+        request = self._request
+        choice = request.tool_choice
+        if request.parallel_tool_calls is False:
+            self.losses.drop("parallel_tool_calls")
+        has_tools = "tools" in body
+        strict = any(isinstance(tool, Tool) and tool.strict for tool in request.tools)
+        if not has_tools:
+            if choice is not None and choice.mode != "none":
+                self.losses.drop("tool_choice")
+            return
+        if choice is None:
+            calling: dict[str, Any] = {"mode": "VALIDATED"} if strict else {}
+        elif choice.mode == "auto":
+            calling = {"mode": "VALIDATED" if strict else "AUTO"}
+        elif choice.mode == "none":
+            calling = {"mode": "NONE"}
+        elif choice.mode == "tool":
+            calling = {"mode": "ANY", "allowedFunctionNames": [choice.name]}
+        else:
+            calling = {"mode": "ANY"}
+            if choice.allowed is not None:
+                calling["allowedFunctionNames"] = choice.allowed
+        if calling:
+            body["toolConfig"] = {"functionCallingConfig": calling}
+
+    # --- the rest ---------------------------------------------------------------------------
+
+    def generation_config(self) -> dict[str, Any]:
+        """Return limits, sampling, the shape of the answer and thinking."""
+        request = self._request
+        given = (
+            ("temperature", "temperature", request.temperature),
+            ("topP", "top_p", request.top_p),
+            ("topK", "top_k", request.top_k),
+            ("seed", "seed", request.seed),
+            ("presencePenalty", "presence_penalty", request.presence_penalty),
+            ("frequencyPenalty", "frequency_penalty", request.frequency_penalty),
+            ("candidateCount", "n", request.n),
+        )
+        config: dict[str, Any] = {
+            name: value
+            for name, feature, value in given
+            if value is not None and self._takes(feature)
+        }
+        self._add_limit(config)
+        if request.stop:
+            if len(request.stop) > MAX_STOPS:
+                self.losses.bend("stop")
+            config["stopSequences"] = request.stop[:MAX_STOPS]
+        if (request.logprobs or request.top_logprobs is not None) and self._takes("logprobs"):
+            config["responseLogprobs"] = bool(request.logprobs)
+            if request.top_logprobs is not None:
+                config["logprobs"] = request.top_logprobs
+        self._add_format(config)
+        self._add_thinking(config)
+        return config
+
+    def _add_limit(self, config: dict[str, Any]) -> None:
+        wanted, most = self._request.max_output_tokens, self._quirks.max_output_tokens
+        if wanted is None:
+            return
+        if most is not None and wanted > most:
+            self.losses.bend("max_output_tokens")
+            wanted = most
+        config["maxOutputTokens"] = wanted
+
+    def _add_format(self, config: dict[str, Any]) -> None:
+        wanted = self._request.response_format
+        if wanted is None or not self._takes("response_format"):
+            return
+        config["responseMimeType"] = "application/json"
+        if wanted.schema is not None:
+            config["responseJsonSchema"] = msgspec.Raw(wanted.schema)
+        if wanted.name:
+            self.losses.drop("response_format.name")
+        if wanted.description is not None:
+            self.losses.drop("response_format.description")
+        if wanted.strict is False:
+            self.losses.bend("response_format.strict")
+
+    def _add_thinking(self, config: dict[str, Any]) -> None:
+        reasoning, quirks = self._request.reasoning, self._quirks
+        if reasoning is None:
+            return
+        if quirks.thinking == "none" or "reasoning" in quirks.unsupported:
+            if reasoning.mode != "off":
+                self.losses.drop("reasoning")
+            return
+        written: dict[str, Any] = {}
+        if reasoning.display is not None:
+            written["includeThoughts"] = reasoning.display != "omitted"
+        if reasoning.mode == "between_tools":
+            self.losses.bend("reasoning")
+        if quirks.thinking == "effort":
+            self._add_level(written)
+        elif reasoning.mode == "off" or reasoning.effort == "none":
+            written["thinkingBudget"] = 0
+        elif reasoning.budget_tokens is not None:
+            written["thinkingBudget"] = reasoning.budget_tokens
+            if reasoning.effort is not None:
+                self.losses.bend("reasoning")
+        elif reasoning.effort is not None:
+            written["thinkingBudget"] = _BUDGET_OF_EFFORT.get(reasoning.effort, 8192)
+            self.losses.bend("reasoning")
+        elif reasoning.mode == "adaptive":
+            written["thinkingBudget"] = -1
+        if written:
+            config["thinkingConfig"] = written
+
+    def _add_level(self, written: dict[str, Any]) -> None:
+        """Write an effort for models that take levels; they cannot be told not to think."""
+        reasoning = self._request.reasoning
+        assert reasoning is not None
+        effort = reasoning.effort
+        if reasoning.mode == "off" or effort == "none":
+            self.losses.bend("reasoning")
+            effort = "minimal"
+        elif effort is None and reasoning.budget_tokens is not None:
+            self.losses.bend("reasoning.budget")
+            effort = "low" if reasoning.budget_tokens <= 2048 else "high"
+        elif effort is not None and reasoning.budget_tokens is not None:
+            self.losses.bend("reasoning.budget")
+        if effort is None:
+            return
+        if effort not in _LEVELS:
+            self.losses.bend("reasoning")
+        written["thinkingLevel"] = _LEVELS.get(effort, "HIGH")
+
+    def name_the_rest(self) -> None:
+        """Name what this API has no place for at all."""
+        if self._request.user is not None:
+            self.losses.drop("user")
+        if self._request.metadata is not None:
+            self.losses.drop("metadata")
+
+
+def _file(uri: str, mime: str) -> dict[str, Any]:
+    data = {"fileUri": uri}
+    if mime:
+        data["mimeType"] = mime
+    return {"fileData": data}
+
+
+def _mime_of(url: str, otherwise: str) -> str:
+    return mimetypes.guess_type(urlsplit(url).path)[0] or otherwise
+
+
+def _says(message: Message) -> bool:
+    """Whether a turn says anything: empty texts do not."""
+    return any(not isinstance(part, Text) or part.text for part in message.parts)
