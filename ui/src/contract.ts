@@ -65,6 +65,7 @@ export interface Attempt {
   provider: string;
   model: string;
   outcome: string;
+  /** 0 when there was no answer. */
   status: number | null;
   duration_s: number | null;
 }

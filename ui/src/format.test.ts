@@ -69,7 +69,7 @@ test("an axis leaves out what its title says", () => {
 test("a limit reads as a sentence", () => {
   expect(limitText({ requests: 60, window_s: 60, burst: 10 })).toBe("60 per minute, burst 10");
   expect(limitText({ requests: 5, window_s: 30, burst: 5 })).toBe("5 per 30 s");
-  expect(limitText({ requests: 4, window_s: null, burst: null })).toBe("4 at once");
+  expect(limitText({ requests: null, window_s: null, burst: 4 })).toBe("4 at once");
 });
 
 test("a time before the first second is just now", () => {

@@ -149,8 +149,7 @@ export function limitText(limit: {
   window_s: number | null;
   burst: number | null;
 }): string {
-  if (limit.requests === null) return NONE;
-  if (limit.window_s === null) return `${count(limit.requests)} at once`;
+  if (limit.requests === null || limit.window_s === null) return `${count(limit.burst)} at once`;
   const named: Record<number, string> = { 1: "second", 60: "minute", 3600: "hour", 86400: "day" };
   const window = named[limit.window_s] ?? duration(limit.window_s);
   const burst = limit.burst !== null && limit.burst !== limit.requests ? `, burst ${count(limit.burst)}` : "";

@@ -44,7 +44,7 @@ export function wayOf(row: RequestRow): Step[] {
     start_s += attempt.duration_s ?? 0;
   });
   const answer: Step = {
-    title: `Answer ${row.status}`,
+    title: row.status ? `Answer ${row.status}` : "No answer",
     text: succeeded(row) ? (row.stream ? "stream, whole" : "whole") : words(row.outcome),
     verdict: succeeded(row) ? "good" : "bad",
   };

@@ -15,7 +15,7 @@ export function Way({ row }: { row: RequestRow }) {
     <div class="way">
       <ol>
         {steps.map((step) => (
-          <StepLine key={step.title} step={step} whole_s={whole_s} first_s={step.title.startsWith("Answer") ? row.ttft_s : null} />
+          <StepLine key={step.title} step={step} whole_s={whole_s} first_s={step === steps.at(-1) ? row.ttft_s : null} />
         ))}
       </ol>
       <dl>

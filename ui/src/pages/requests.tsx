@@ -241,7 +241,7 @@ function Status({ row }: { row: RequestRow }) {
   const kind = succeeded(row) ? "good" : row.status === 429 ? "warn" : "bad";
   return (
     <span class="status">
-      <span class={`pill ${kind}`}>{row.status}</span>
+      <span class={`pill ${kind}`}>{row.status || "none"}</span>
       {row.outcome !== "ok" && <span class="muted outcome">{row.outcome.replaceAll("_", " ")}</span>}
     </span>
   );
