@@ -111,7 +111,7 @@ def decode_error(status: int, body: bytes) -> WireError:
         found = _ErrorObject()
     kind = found.type or error_type(status or 502)
     if status == 0:
-        status = STATUS_OF_TYPE.get(kind, 502)
+        status = STATUS_OF_TYPE.get(found.type or "", 502)
     code = found.details.error_code if found.details is not None else None
     return WireError(
         status,

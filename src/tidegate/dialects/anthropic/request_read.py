@@ -228,7 +228,10 @@ def _read_rest(request: NeutralRequest, fields: Fields) -> None:
     if config is not None and config.format is not None:
         schema = bytes(config.format.schema)
         request.response_format = ResponseFormat(
-            "json_schema", schema=None if schema == b"null" else schema
+            # The API holds every answer to its schema.
+            "json_schema",
+            schema=None if schema == b"null" else schema,
+            strict=True,
         )
 
 

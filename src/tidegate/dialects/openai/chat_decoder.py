@@ -296,7 +296,9 @@ class ChatStreamDecoder:
                 events.append(SignatureDelta("", part.redacted, index, part.origin))
                 state.thought = []
                 continue
-            if part.text and not told and part.text != "".join(state.thought):
+            # With its proof, a part may come once more as a whole.
+            again = part.signature and "".join(state.thought).endswith(part.text)
+            if part.text and not told and not again:
                 state.thought.append(part.text)
                 events.append(ThinkingDelta(part.text, index))
             if part.signature:

@@ -54,6 +54,7 @@ _ORIGINS = {
     "anthropic-claude-v1": "anthropic",
     "google-gemini-v1": "gemini",
     "openai-responses-v1": "responses",
+    "unknown": "",
 }
 
 

@@ -22,6 +22,7 @@ from tidegate.dialects.neutral import (
     OpaqueTool,
     Part,
     Refusal,
+    ResponseFormat,
     Text,
     Thinking,
     Tool,
@@ -29,6 +30,7 @@ from tidegate.dialects.neutral import (
     ToolUse,
 )
 from tidegate.dialects.openai.chat_parts import NAME, details_of_thinking
+from tidegate.dialects.unreadable import UNREADABLE
 from tidegate.dialects.wire import Quirks
 
 #: Shares of thinking that a budget asks for, as the nearest effort: largest budget, effort.
@@ -424,8 +426,21 @@ class _Writer:
         if wanted.schema is not None:
             schema["schema"] = msgspec.Raw(wanted.schema)
         if wanted.strict is not None and self._takes("response_format.strict"):
-            schema["strict"] = wanted.strict
+            schema["strict"] = self._strict(wanted)
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
+
+    def _strict(self, wanted: ResponseFormat) -> bool | None:
+        """Return whether to ask for the exact schema.
+
+        OpenAI's models want every property required then; other dialects do not, and a schema
+        that leaves some out would be refused.
+        """
+        if not wanted.strict or self._request.dialect in (NAME, "responses"):
+            return wanted.strict
+        if wanted.schema is not None and is_strict_schema(wanted.schema):
+            return True
+        self.losses.bend("response_format.strict")
+        return False
 
     def _add_reasoning(self, body: dict[str, Any]) -> None:
         reasoning = self._request.reasoning
@@ -449,6 +464,30 @@ class _Writer:
             body["reasoning_effort"] = effort
         elif reasoning.mode is not None:
             self.losses.bend("reasoning")  # the model thinks as much as it does by default
+
+
+def is_strict_schema(raw: bytes) -> bool:
+    """Whether all objects of a schema are closed and require all their properties."""
+    try:
+        return _is_closed(msgspec.json.decode(raw))
+    except UNREADABLE:
+        return False
+
+
+def _is_closed(node: Any) -> bool:
+    if isinstance(node, list):
+        return all(_is_closed(item) for item in node)
+    if not isinstance(node, dict):
+        return True
+    properties = node.get("properties")
+    if node.get("type") == "object" or properties is not None:
+        if node.get("additionalProperties") is not False:
+            return False
+        required = node.get("required")
+        names = set(required) if isinstance(required, list) else set()
+        if isinstance(properties, dict) and not names.issuperset(properties):
+            return False
+    return all(_is_closed(item) for item in node.values())
 
 
 def effort_of_budget(budget_tokens: int) -> str:
