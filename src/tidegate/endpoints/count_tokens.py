@@ -16,9 +16,7 @@ _FIELDS = {"anthropic": "input_tokens", "gemini": "totalTokens"}
 
 async def count_tokens(gateway: Gateway, call: Call, request: Request, route: ModelRoute) -> None:
     """Answer with the number of input tokens; `x-tidegate-usage` marks an estimate."""
-    operation = call.endpoint.operation
-    assert operation is not None
-    if any(operation.name in target.paths for step in route.chain for target in step.targets):
+    if any(call.operation.name in target.paths for step in route.chain for target in step.targets):
         await run_attempts(gateway, call, request, route)
         return
     estimator = route.targets[0].estimator

@@ -194,22 +194,11 @@ async def attempt(
     encode: Encode | None,
 ) -> Failure | None:
     """Send the request to one target. None when the client has been answered."""
-    operation = call.endpoint.operation
-    assert operation is not None  # endpoints without one make no attempts
-    translation: Translation | None = None
-    path = (target.stream_paths if call.stream else target.paths).get(operation.name)
-    if path is not None:
-        body = request.body_for(
-            target.model, target.raw_model, operation.asks_usage and target.stream_usage
-        )
-        lines = call.plan.forwarded
-    else:
-        try:
-            translation = translate(call, request, route, target)
-        except BadRequest as error:
-            # Nothing was sent: no attempt was made. Another target may be able to.
-            return Failure(error, "failover", "unsupported")
-        path, body, lines = translation.path, translation.body, translation.lines
+    try:
+        path, lines, body, translation = _prepare(call, request, route, target)
+    except BadRequest as error:
+        # Nothing was sent: no attempt was made. Another target may be able to.
+        return Failure(error, "failover", "unsupported")
     call.attempts += 1
     call.target = target
     record = AttemptRecord(gateway, call, target, len(body))
@@ -245,14 +234,12 @@ async def attempt(
             outcome = "protocol"  # unless it can be handed on
             note = b""
             if translation is None:
-                told = call.usage = operation.usage_of(whole)
+                told = call.usage = call.operation.usage_of(whole)
             else:
                 whole, told = translation.answer(whole)
-                call.usage = told
-                note = translation.note
-            _deliver(gateway, call, record, answer, whole, encode, note)
-            if translation is not None:
+                call.usage, note = told, translation.note
                 translation.count_losses(gateway)
+            _deliver(gateway, call, record, answer, whole, encode, note)
     except UpstreamFault as fault:
         outcome, failure = outcome_of_fault(fault), failure_of_fault(fault)
         log.warning(
@@ -272,6 +259,23 @@ async def attempt(
     if failure is not None:
         call.upstream_s += monotonic() - sent_at
     return failure
+
+
+def _prepare(
+    call: Call, request: Request, route: ModelRoute, target: Target
+) -> tuple[bytes, bytes, bytes, Translation | None]:
+    """Return path, header lines and body for *target*, and how to read what it answers.
+
+    Raises `BadRequest` where it has no way to be asked this.
+    """
+    operation = call.operation
+    path = (target.stream_paths if call.stream else target.paths).get(operation.name)
+    if path is not None:
+        asks_usage = operation.asks_usage and target.stream_usage
+        body = request.body_for(target.model, target.raw_model, asks_usage)
+        return path, call.plan.forwarded, body, None
+    translation = translate(call, request, route, target)
+    return translation.path, translation.lines, translation.body, translation
 
 
 def _deliver(
@@ -305,8 +309,11 @@ def _deliver(
     )
 
 
+_STREAM_TYPES = (b"text/event-stream", b"application/vnd.amazon.eventstream")
+
+
 def _is_event_stream(answer: UpstreamAnswer) -> bool:
-    return answer.headers.get(b"content-type", b"")[:17].lower() == b"text/event-stream"
+    return answer.headers.get(b"content-type", b"").lower().startswith(_STREAM_TYPES)
 
 
 def _log_refusal(call: Call, target: Target, status: int) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tidegate.pipeline.endpoint import Endpoint
     from tidegate.pipeline.gateway import State
     from tidegate.pipeline.head_plan import HeadPlan
+    from tidegate.pipeline.operation import Operation
     from tidegate.routing.target import Target
     from tidegate.upstream.answer import UpstreamAnswer
 
@@ -77,6 +78,13 @@ class Call:
         self.state = state
         self.request_id = request_id
         self.started_at = exchange.started_at
+
+    @property
+    def operation(self) -> Operation:
+        """What is asked of a model; only for endpoints that ask something."""
+        operation = self.endpoint.operation
+        assert operation is not None
+        return operation
 
     def client_gone(self) -> None:
         """Cancel the work for a client that has left (`edge.exchange.ClientWatcher`)."""

@@ -99,8 +99,7 @@ class StreamRelay:
         if translation is not None:
             scanner = translation.stream()
         else:
-            assert call.endpoint.operation is not None
-            scanner = call.endpoint.operation.scanner(call)
+            scanner = call.operation.scanner(call)
         self._translation = translation
         self._scanner, self._target, self._upstream = scanner, target, answer
         self._sent_at = sent_at

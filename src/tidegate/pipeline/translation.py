@@ -145,8 +145,7 @@ class _Request(Protocol):
 
 def translate(call: Call, request: _Request, route: ModelRoute, target: Target) -> Translation:
     """Write *request* for *target*. Raises `BadRequest` where that cannot be done."""
-    front = call.endpoint.operation.wire if call.endpoint.operation is not None else None
-    back = _wire_of(target)
+    front, back = call.operation.wire, _wire_of(target)
     if front is None or back is None:
         raise Untranslatable(
             f"The model `{route.name}` cannot answer this endpoint "
