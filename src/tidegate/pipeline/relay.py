@@ -95,11 +95,9 @@ class StreamRelay:
     ) -> tuple[str, Failure | None]:
         """Relay *answer* to its end: `(outcome, failure)`, no failure once bytes were sent."""
         call = self._call
-        scanner: Scanner
-        if translation is not None:
-            scanner = translation.stream()
-        else:
-            scanner = call.operation.scanner(call)
+        scanner: Scanner = (
+            call.operation.scanner(call) if translation is None else translation.stream()
+        )
         self._translation = translation
         self._scanner, self._target, self._upstream = scanner, target, answer
         self._sent_at = sent_at
