@@ -144,6 +144,8 @@ class _Writer:
                 texts = [Text("Error: " + only.text)]
         if result.cache is not None:
             if texts and isinstance(last := texts[-1], Text):
+                if last.cache is not None and last.cache.ttl != result.cache.ttl:
+                    self.losses.bend("cache_marker.ttl")  # two markers meet in one place
                 texts[-1] = Text(last.text, result.cache)
             else:
                 self.losses.drop("cache_marker")
