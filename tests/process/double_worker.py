@@ -49,6 +49,9 @@ class DoublePlane:
     def observe(self, connections: int, active: int) -> None:
         """Nobody looks here."""
 
+    def recent_rows(self, is_watched: bool) -> None:
+        """Nobody looks here either."""
+
     def note_refusal(self, rule: str, status: int) -> None:
         """Nobody counts here."""
 

@@ -29,6 +29,7 @@ from kill_load import check, ledger_rows, observe, worker_pids
 from test_exact_through_kills import CONFIG, ENVIRONMENT, NARROW, WIDE
 from tests.fakes.openai_upstream import KEY, OpenAIUpstream
 from tests.postgres_server import PostgresServer, binaries
+from tests.process.respawns import run as lives_of_workers
 from tests.running import RunningGateway, counters
 
 #: Where the tree is killed: the nth call of a system call on the way of a record to the disk.
@@ -308,12 +309,29 @@ def _verify(gateway: RunningGateway) -> list[str]:
     return wrong if found == [("ok",)] else [*wrong, f"integrity: {found}"]
 
 
+def respawns(folder: Path, seconds: float) -> list[str]:
+    """10,000 workers live, are killed and buried; nothing grows but the counts."""
+    found = lives_of_workers(10_000)
+    print(f"  {found}")
+    wrong = []
+    if found.counted != found.lives:
+        wrong.append(f"{found.counted} counted of {found.lives}")
+    if found.segment_bytes[0] != found.segment_bytes[1]:
+        wrong.append("the shared memory grew")
+    if found.memory_kib[1] - found.memory_kib[0] > 1_024:
+        wrong.append("the process grew")
+    if found.page_s[1] > found.page_s[0] * 2 + 0.005:
+        wrong.append("the page takes longer")
+    return wrong
+
+
 SCENARIOS: dict[str, Callable[[Path, float], list[str]]] = {
     "kills": kills,
     "tree": tree,
     "reloads": reloads,
     "drain": drain,
     "postgres": postgres,
+    "respawns": respawns,
 }
 
 
