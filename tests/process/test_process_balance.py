@@ -13,7 +13,7 @@ from tests.running import RunningGateway
 
 pytestmark = pytest.mark.process
 
-CONNECTIONS = 160
+CONNECTIONS = 400
 WORKERS = 4
 LARGEST_IDLE_KIB = 45 * 1000
 
