@@ -182,14 +182,18 @@ def test_errors_are_raised_as_the_right_class(
 ) -> None:
     """The SDKs know our refusals by status, and find our message and code in the body."""
     body = OPENAI.error_body(error)
-    with _openai(_answering(body, "application/json", error.status)) as client:
-        with pytest.raises(openai_class) as of_openai:
-            client.chat.completions.create(model="m", messages=[])
+    with (
+        _openai(_answering(body, "application/json", error.status)) as client,
+        pytest.raises(openai_class) as of_openai,
+    ):
+        client.chat.completions.create(model="m", messages=[])
     assert of_openai.value.code == error.code
     body = ANTHROPIC.error_body(error)
-    with _anthropic(_answering(body, "application/json", error.status)) as client:
-        with pytest.raises(anthropic_class) as of_anthropic:
-            client.messages.create(model="m", max_tokens=9, messages=[])
+    with (
+        _anthropic(_answering(body, "application/json", error.status)) as client,
+        pytest.raises(anthropic_class) as of_anthropic,
+    ):
+        client.messages.create(model="m", max_tokens=9, messages=[])
     assert of_anthropic.value.api_message == error.message
     assert of_anthropic.value.error_code == error.code
 
@@ -198,12 +202,16 @@ def test_an_error_within_a_stream_is_raised() -> None:
     """Both SDKs raise on the error event that ends a failed stream."""
     failed: list[n.Event] = [*EVENTS[:6], n.StreamError(n.WireError(529, "busy"))]
     chat, messages = CHAT.stream_encoder(CONTEXT), MESSAGES.stream_encoder(CONTEXT)
-    with _openai(_answering(chat.feed(failed), "text/event-stream")) as client:
-        with pytest.raises(openai.APIError, match="busy"):
-            list(client.chat.completions.create(model="m", messages=[], stream=True))
-    with _anthropic(_answering(messages.feed(failed), "text/event-stream")) as client:
-        with pytest.raises(anthropic.APIStatusError, match="busy"):
-            list(client.messages.create(model="m", max_tokens=9, messages=[], stream=True))
+    with (
+        _openai(_answering(chat.feed(failed), "text/event-stream")) as client,
+        pytest.raises(openai.APIError, match="busy"),
+    ):
+        list(client.chat.completions.create(model="m", messages=[], stream=True))
+    with (
+        _anthropic(_answering(messages.feed(failed), "text/event-stream")) as client,
+        pytest.raises(anthropic.APIStatusError, match="busy"),
+    ):
+        list(client.messages.create(model="m", max_tokens=9, messages=[], stream=True))
     assert chat.failed
     assert chat.end() == b""
     assert messages.failed

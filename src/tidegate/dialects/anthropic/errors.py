@@ -144,7 +144,7 @@ def limit_headers(states: Sequence[LimitStateView], now_ms: Callable[[], int] = 
     if not timed:
         return lines
     rule, remaining, reset_ns = min(timed, key=_remaining)
-    reset_s = -(-(now_ms() + reset_ns // 1_000_000) // 1000)
+    reset_s = -(-(now_ms() - (-reset_ns // 1_000_000)) // 1000)
     return (
         b"anthropic-ratelimit-requests-limit: %d\r\n"
         b"anthropic-ratelimit-requests-remaining: %d\r\n"

@@ -424,7 +424,7 @@ class _Writer:
         budget = reasoning.budget_tokens
         if budget is None:
             budget = _BUDGET_OF_EFFORT.get(reasoning.effort or "medium", 8192)
-            self.losses.bend("reasoning")
+            self.losses.bend("reasoning")  # a drop of it further down outweighs this
         elif reasoning.effort is not None:
             self.losses.bend("reasoning")
         if _continues_unsigned(body["messages"]):
@@ -437,12 +437,12 @@ class _Writer:
             room += budget
             most = self._quirks.max_output_tokens
             body["max_tokens"] = room = room if most is None else min(room, most)
+        if min(budget, room - MIN_BUDGET_TOKENS) < MIN_BUDGET_TOKENS:
+            self.losses.drop("reasoning")
+            return
         if budget >= room:
             budget = room - MIN_BUDGET_TOKENS
             self.losses.bend("reasoning.budget")
-        if budget < MIN_BUDGET_TOKENS:
-            self.losses.drop("reasoning")
-            return
         body["thinking"] = {"type": "enabled", "budget_tokens": budget}
 
     def add_sampling(self, body: dict[str, Any]) -> None:
