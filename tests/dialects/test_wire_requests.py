@@ -79,6 +79,12 @@ def test_an_unreadable_request_names_the_field_at_fault(
     assert refused.value.param == param
 
 
+_FIELDS = [
+    *("model", "messages", "max_tokens", "system", "tools", "tool_choice", "stop", "thinking"),
+    *("metadata", "response_format", "output_config", "stream_options"),
+]
+
+
 @pytest.mark.parametrize("wire", [CHAT, MESSAGES], ids=["openai", "anthropic"])
 @settings(max_examples=300, deadline=None)
 @given(

@@ -136,7 +136,9 @@ class _Writer:
         for turn in turns:
             self._tidy(turn)
         if request.cache_last is not None and (mark := self._cache(request.cache_last)):
-            turns[-1]["content"][-1].update(mark)
+            kept = turns[-1]["content"][-1].setdefault("cache_control", mark["cache_control"])
+            if kept != mark["cache_control"]:
+                self.losses.bend("cache_marker.ttl")  # the block's own marker stays
         return system, turns
 
     def _tidy(self, turn: dict[str, Any]) -> None:

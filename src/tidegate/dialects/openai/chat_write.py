@@ -95,7 +95,9 @@ class _Writer:
         if isinstance(content, str):
             written[-1]["content"] = [{"type": "text", "text": content, **marker}]
         elif content:
-            content[-1].update(marker)
+            ((field, value),) = marker.items()
+            if content[-1].setdefault(field, value) != value:
+                self.losses.bend("cache_marker.ttl")  # the part's own marker stays
         else:
             self.losses.drop("cache_marker")
 
