@@ -15,7 +15,7 @@ _EACH_WIRE = pytest.mark.parametrize("wire", WIRES.values(), ids=list(WIRES))
 
 
 @_EACH_WIRE
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(request=requests(), quirks=QUIRKS)
 def test_what_a_target_cannot_express_is_named(
     wire: Wire, request: NeutralRequest, quirks: Quirks
