@@ -79,6 +79,8 @@ class InstanceWord(IntEnum):
     """Committed bytes of the index; written under `INDEX_LOCK`, always last."""
     REAPS = 4
     """Odd while the supervisor moves a dead child's figures; see `metrics.runtime.reaping`."""
+    WATCHED_UNTIL_NS = 5
+    """`time.monotonic_ns()` until which workers collect recent requests. Written by control."""
 
 
 class SlotWord(IntEnum):

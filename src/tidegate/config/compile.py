@@ -8,6 +8,7 @@ from tidegate.config.digest import key_digest
 from tidegate.config.provider_kind import Kinds
 from tidegate.config.settings import ProviderSettings, ServerSettings, Settings, StoreSettings
 from tidegate.config.snapshot import (
+    ControlSnapshot,
     DatabaseSnapshot,
     EdgeSnapshot,
     KeySnapshot,
@@ -66,6 +67,11 @@ def compile_snapshot(
             keep_sums_days=None
             if settings.ledger.keep_sums is None
             else _days(settings.ledger.keep_sums),
+        ),
+        control=ControlSnapshot(
+            host=settings.server.control_host,
+            port=settings.server.control_port or 0,
+            names=settings.server.control_names,
         ),
     )
 

@@ -212,7 +212,7 @@ def _late_problems(settings: Settings, base_dir: Path) -> list[tuple[SettingPath
         reason = "PostgreSQL needs one more package: pip install 'tidegate[postgres]'"
         found.append((("stores", "database"), reason))
     server = settings.server
-    if server.port == server.control_port != 0:
+    if server.control_port and server.port == server.control_port:
         found.append((("server", "control_port"), "is the data port's too; take another"))
     if server.tls is not None:
         found += _tls_problems(base_dir / server.tls.certificate, base_dir / server.tls.key)
@@ -269,6 +269,11 @@ def _risks(settings: Settings, kinds: Kinds, sources: Sources) -> list[str]:
         if provider.api_key is not None and provider.api_key in sources.inline:
             warnings.append(f"{place}.api_key is written in the file; prefer env:NAME or file:PATH")
     warnings += _database_risks(settings, sources)
+    if settings.server.control_port and not is_loopback(settings.server.control_host):
+        warnings.append(
+            f"server.control_host: {settings.server.control_host} can be reached from other "
+            "machines, and the admin token travels unencrypted to it; put a proxy with TLS in front"
+        )
     for name, key in settings.keys.items():
         place = show_path(("keys", name, "secret"))
         if key.secret in sources.inline:

@@ -94,10 +94,19 @@ class ServerSettings(Section):
         description="Address of the data port. Anything but a loopback address needs a key.",
     )
     port: Port = Field(default=8000, description="The data port: clients and the metrics page.")
-    control_port: Port = Field(
+    control_port: Port | None = Field(
         default=8001,
-        description="Reserved for an admin interface that does not exist yet; nothing listens "
-        "on it.",
+        description="The control port: live view and admin API. 0 or null: none.",
+    )
+    control_host: Host = Field(
+        default="127.0.0.1",
+        description="Address of the control port. It speaks plain HTTP: on any but a loopback "
+        "address put a proxy with TLS in front of it.",
+    )
+    control_names: Annotated[tuple[Host, ...], as_tuple] = Field(
+        default=(),
+        description="Host names by which browsers reach the control port, beside localhost and "
+        "`control_host`; requests for other names are refused.",
     )
     workers: Workers = Field(
         default="auto", description="Data processes; `auto` is one for each core."

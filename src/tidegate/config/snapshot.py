@@ -128,6 +128,14 @@ class KeySnapshot(msgspec.Struct, frozen=True):
     expires_at_ms: int | None = None
 
 
+class ControlSnapshot(msgspec.Struct, frozen=True):
+    """Where the control port listens, and the further names it answers to. Port 0: nowhere."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    names: tuple[str, ...] = ()
+
+
 class MetricsSnapshot(msgspec.Struct, frozen=True):
     """Who may read the page, and the caps on its series."""
 
@@ -186,6 +194,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     access_log: bool = True
     ledger: LedgerSnapshot = LedgerSnapshot()
     prices: bytes = b""
+    control: ControlSnapshot = ControlSnapshot()
 
     @override
     def __repr__(self) -> str:

@@ -121,6 +121,11 @@ class AsyncChannel(asyncio.Protocol):
         self._is_flushed.set()
         self._on_closed()
 
+    @property
+    def is_clear(self) -> bool:
+        """Whether all that was sent has reached the socket."""
+        return self._is_flushed.is_set()
+
     def send(self, message: Message) -> None:
         """Queue *message*; lost when the supervisor is gone."""
         if self._transport is not None:

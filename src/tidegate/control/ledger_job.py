@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tidegate.config.snapshot import Snapshot
+from tidegate.control.live.key_tally import KeyTally
 from tidegate.ledger import JOURNAL_FOLDER
 from tidegate.ledger.fold import EVERY_S, Folder, Retention
 from tidegate.ledger.store import LedgerStore, StoreDown
@@ -27,9 +28,19 @@ FOLD_EVERY_S = 1.0
 
 
 class LedgerJob:
-    """The one reader of an instance's journals. Make it on the loop, run it on the thread."""
+    """The one reader of an instance's journals. Make it on the loop, run it on the thread.
 
-    def __init__(self, snapshot: Snapshot, store: LedgerStore, registry: Registry) -> None:
+    Args:
+        snapshot: The configuration.
+        store: Where rows go.
+        registry: Control's.
+        tally: Counts usage by key for the live view.
+    """
+
+    def __init__(
+        self, snapshot: Snapshot, store: LedgerStore, registry: Registry, tally: KeyTally
+    ) -> None:
+        self._tally = tally
         self._data_dir = Path(snapshot.data_dir)
         self._store = store
         self._retention = Retention(snapshot.ledger.keep_rows_days, snapshot.ledger.keep_sums_days)
@@ -58,6 +69,7 @@ class LedgerJob:
                 retention=self._retention,
                 fold_every_s=FOLD_EVERY_S,
             )
+            folder.on_committed = self._tally.add
         folder.tick()
         self._show(folder)
         if folder.last_error is not None:

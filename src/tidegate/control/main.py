@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Final
 
 from tidegate.config.snapshot import Snapshot, decode_snapshot
+from tidegate.control.admin.listener import control_url
+from tidegate.control.admin.service import AdminService
 from tidegate.control.channel import ChannelClosed
 from tidegate.control.child_channel import (
     EXIT_OTHER_VERSION,
@@ -37,9 +39,11 @@ from tidegate.control.messages import (
     Applied,
     Configure,
     FirstKey,
+    FirstToken,
     Keys,
     Message,
     Ready,
+    RecentRows,
     Refused,
     Stop,
     WorkerDied,
@@ -50,6 +54,7 @@ from tidegate.errors import ConfigError
 from tidegate.memory import CONTROL_SLOT, Segment, SlotState, SlotWord
 from tidegate.metrics.families.rate_limits import TABLE_USED
 from tidegate.metrics.registry import Registry
+from tidegate.stores.admin_token import AdminTokenStore
 from tidegate.stores.agreement import agree_on_pepper
 from tidegate.stores.keys import KeyStore
 from tidegate.stores.opening import Stores, open_stores
@@ -60,6 +65,8 @@ EXIT_ORPHANED: Final = 3
 EXIT_REFUSED: Final = 4
 RETRY_S: Final = 1.0
 """Between two tries to open a database that was open before."""
+TOKEN_POLL_S: Final = 1.0
+"""How soon a new admin token ends the one before."""
 
 
 class Control:
@@ -76,6 +83,8 @@ class Control:
         self.registry = Registry(segment, CONTROL_SLOT)
         self.jobs = JobRunner(self.log)
         self.worker_died: list[Callable[[WorkerDied], None]] = []
+        self.admin = AdminService(self.registry, self.log)
+        self._token_digest: bytes | None = None
         self._channel = AsyncChannel(self._on_message, self._on_orphaned)
         self._stores: Stores | None = None
         self._table: KeyTable | None = None
@@ -92,6 +101,7 @@ class Control:
         code = await self._exit
         if self._opening is not None:
             self._opening.cancel()
+        await self.admin.close()
         await self.jobs.close()
         if self._stores is not None:
             self._stores.close()
@@ -112,9 +122,11 @@ class Control:
             self._agree(snapshot, stores)
             table.poll()
 
-        ledger = LedgerJob(snapshot, stores.ledger, self.registry)
+        ledger = LedgerJob(snapshot, stores.ledger, self.registry, self.admin.tally)
+        tokens = AdminTokenStore(stores.database, snapshot.pepper)
         return [
             Job("keys", POLL_S, poll_keys),
+            Job("admin token", TOKEN_POLL_S, lambda: self._note_token(tokens.digest())),
             Job("limits", SAVE_EVERY_S, save_limits, at_end=save_limits, thread="limits"),
             Job("ledger", TICK_EVERY_S, ledger.tick, at_end=ledger.close, thread="ledger"),
         ]
@@ -125,6 +137,8 @@ class Control:
         match message:
             case Configure():
                 self._on_configure(message)
+            case RecentRows():
+                self.admin.take_rows(message.rows)
             case WorkerDied():
                 for hear in self.worker_died:
                     hear(message)
@@ -141,7 +155,9 @@ class Control:
             self._opening = self.loop.create_task(self._reconfigure(self._table, message))
 
     async def _reconfigure(self, table: KeyTable, message: Configure) -> None:
-        self.log.set_level(decode_snapshot(message.snapshot).log_level)
+        snapshot = decode_snapshot(message.snapshot)
+        self.log.set_level(snapshot.log_level)
+        self.admin.configure(snapshot, message.url)
         keys = decode_keys(message.config_keys)
         await self.jobs.call(lambda: table.set_config_keys(keys))
         self._confirm(message.generation)
@@ -178,6 +194,7 @@ class Control:
         self.segment.set(CONTROL_SLOT, SlotWord.STATE, SlotState.READY)
         self._confirm(message.generation)
         self._channel.send(Ready())
+        self.admin.configure(snapshot, message.url)
         if self._latest is not None and self._latest is not message:
             await self._reconfigure(self._table, self._latest)
 
@@ -200,6 +217,7 @@ class Control:
             self._agree(snapshot, self._stores)
             if table.is_empty():
                 self._without_key(table, message)
+            self._prepare_token(snapshot, self._stores, message)
             table.poll()
         except StoreError as error:
             if message.database is None:
@@ -239,8 +257,24 @@ class Control:
         else:
             self._send_soon(FirstKey(FIRST_KEY_NAME, secret))
 
+    def _prepare_token(self, snapshot: Snapshot, stores: Stores, message: Configure) -> None:
+        """Make the admin token at a first start, if there is none and a port that wants it."""
+        tokens = AdminTokenStore(stores.database, snapshot.pepper)
+        control = snapshot.control
+        if control.port and message.first_start:
+            token = tokens.create_first()
+            if token is not None:
+                self._send_soon(FirstToken(token, control_url(control.host, control.port)))
+        self._note_token(tokens.digest())
+
+    def _note_token(self, digest: bytes | None) -> None:
+        if digest != self._token_digest:
+            self._token_digest = digest
+            self.loop.call_soon_threadsafe(self.admin.set_digest, digest)
+
     def _publish_keys(self, table: bytes) -> None:
         self._send_soon(Keys(0, table))
+        self.loop.call_soon_threadsafe(self.admin.set_keys, decode_keys(table))
 
     def _send_soon(self, message: Message) -> None:
         """Send from the database thread."""

@@ -39,6 +39,7 @@ class Configure(msgspec.Struct, frozen=True, tag="configure"):
             empty when that is no fault.
         first_start: The instance starts: control may create the first key.
         database: The server of keys and ledger, if they are on one; only control gets it.
+        url: Where clients reach the gateway; only control gets it.
     """
 
     generation: int
@@ -47,6 +48,7 @@ class Configure(msgspec.Struct, frozen=True, tag="configure"):
     no_key: tuple[tuple[str, str], ...] = ()
     first_start: bool = False
     database: DatabaseSnapshot | None = None
+    url: str = ""
 
 
 class Keys(msgspec.Struct, frozen=True, tag="keys"):
@@ -121,6 +123,22 @@ class FirstKey(msgspec.Struct, frozen=True, tag="first_key"):
     secret: str
 
 
+class FirstToken(msgspec.Struct, frozen=True, tag="first_token"):
+    """Control made the first admin token; it is printed once by the supervisor.
+
+    Never put this message into a log. `url` is where it is wanted.
+    """
+
+    token: str
+    url: str
+
+
+class RecentRows(msgspec.Struct, frozen=True, tag="recent_rows"):
+    """Requests that a worker has settled while somebody looks, packed; control keeps them."""
+
+    rows: bytes
+
+
 Message = (
     Attach
     | Configure
@@ -134,6 +152,8 @@ Message = (
     | Leaving
     | Drained
     | FirstKey
+    | FirstToken
+    | RecentRows
 )
 
 _encoder = msgspec.msgpack.Encoder()

@@ -25,6 +25,7 @@ from tidegate.ledger.store import (
     FoldState,
     LedgerStore,
     Position,
+    RollupKey,
     RowsDiffer,
     StoreDown,
 )
@@ -88,6 +89,7 @@ class Folder:
         damaged_files: Set aside as `*.damaged`.
         store_failures: Times the database could not be used.
         last_error: Why the last time; None while it works.
+        on_committed: Called with what each committed batch added to the sums.
 
     Raises:
         BlockingIOError: Another process folds this directory.
@@ -134,6 +136,7 @@ class Folder:
         self.damaged_files = 0
         self.store_failures = 0
         self.last_error: str | None = None
+        self.on_committed: Callable[[dict[RollupKey, list[int]]], None] | None = None
 
     @property
     def open_attempts(self) -> int:
@@ -249,6 +252,8 @@ class Folder:
         if batch:
             self._store.commit(self.instance, batch)
             self.batches += 1
+            if self.on_committed is not None:
+                self.on_committed(batch.rollups)
             merge.apply()
             state.positions.update(batch.positions)
             for name in batch.forgotten:

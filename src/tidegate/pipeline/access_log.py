@@ -13,10 +13,14 @@ import asyncio
 import os
 import select
 import time
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from tidegate.pipeline.call import Call
+
+if TYPE_CHECKING:
+    from tidegate.routing.target import Target
 
 _FLUSH_S = 0.1
 _MAX_PENDING_LINES = 20_000
@@ -27,12 +31,33 @@ _MAX_RESTS = 1_000
 _ATOMIC_BYTES = 4096
 
 
+class Tap(Protocol):
+    """Hears of calls while somebody looks at them."""
+
+    def attempt(
+        self,
+        call: Call,
+        target: Target,
+        outcome: str,
+        status: int,
+        duration_s: float,
+        cost_nano_usd: int | None,
+    ) -> None:
+        """An attempt of *call* has ended."""
+
+    def note(self, call: Call, status: int, duration_s: float) -> None:
+        """*call* is settled."""
+
+
 class AccessLog:
     """Collects lines and writes them to a descriptor.
 
     Args:
         loop: Its timer flushes the batch.
         descriptor: Open for writing; None keeps no log.
+
+    Attributes:
+        tap: Hears of each call, whether a log is kept or not; None for nobody.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: int | None) -> None:
@@ -44,6 +69,7 @@ class AccessLog:
         self._timer: asyncio.TimerHandle | None = None
         self._second = -1
         self._second_text = ""
+        self.tap: Tap | None = None
         self.dropped = 0
 
     def use(self, descriptor: int | None) -> None:
@@ -53,6 +79,8 @@ class AccessLog:
 
     def note(self, call: Call, status: int, duration_s: float) -> None:
         """Add the line of a settled call."""
+        if self.tap is not None and call.endpoint.counted:
+            self.tap.note(call, status, duration_s)
         if self._descriptor is None or not call.endpoint.counted:
             return
         if len(self._lines) >= _MAX_PENDING_LINES:

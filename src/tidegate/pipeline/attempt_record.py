@@ -139,6 +139,9 @@ class AttemptRecord:
         counted = usage or _NOTHING
         cost_nano_usd = target.cost_nano_usd(counted) if usage is not None else 0
         target.meters.count_usage(usage, source, cost_nano_usd)
+        tap = self._gateway.access_log.tap
+        if tap is not None:
+            tap.attempt(call, target, outcome, status, duration_s, cost_nano_usd)
         identities = self._gateway.meters.identities
         if identities is not None and usage is not None and call.principal is not None:
             identities.of(call.principal).count_usage(usage, cost_nano_usd)

@@ -150,4 +150,4 @@ agreements: Final = Table(
     Column("name", String(40), primary_key=True),
     Column("digest", LargeBinary(32), nullable=False),
 )
-"""Digests of what all hosts that share the database must have alike, such as the pepper."""
+"""Digests of what all hosts that share the database have alike: the pepper, the admin token."""

@@ -23,9 +23,11 @@ from tidegate.control.messages import (
     Configure,
     Drained,
     FirstKey,
+    FirstToken,
     Keys,
     Leaving,
     Message,
+    RecentRows,
     Refused,
     WorkerDied,
 )
@@ -90,6 +92,7 @@ class Supervisor:
         self._rollover: Rollover | None = None
         self._shutdown: Shutdown | None = None
         self._first_key: FirstKey | None = None
+        self._first_token: FirstToken | None = None
         self._handover: Handover | None = None
         self._instance: Instance | None = None
         self._figures: SupervisorFigures | None = None
@@ -180,6 +183,7 @@ class Supervisor:
 
     def _put_in_force(self, plan: Plan, *, first_start: bool = False) -> None:
         """Make *plan* what every process that starts from now on gets."""
+        assert self._instance is not None
         self._plan = plan
         self._generation = plan.generation
         for warning in plan.warnings:
@@ -192,8 +196,8 @@ class Supervisor:
             plan.no_key,
             first_start,
             plan.database,
+            self._instance.url,
         )
-        assert self._instance is not None
         self._instance.segment.words[InstanceWord.GENERATION] = plan.generation
 
     def _next_generation(self) -> int:
@@ -250,18 +254,19 @@ class Supervisor:
         if any(seat.current is None or seat.current.ready_since_s is None for seat in seats):
             return
         self._served = True
+        assert self._instance is not None
+        url = self._instance.url
         self._fleet.control_configure = Configure(
             self._plan.generation,
             self._plan.snapshot,
             self._plan.config_keys,
             database=self._plan.database,
+            url=url,
         )
-        assert self._instance is not None
-        url = self._instance.url
         with contextlib.suppress(OSError):  # whoever read it may have gone
-            sys.stdout.write(welcome_text(url, self._first_key, self._plan))
+            sys.stdout.write(welcome_text(url, self._first_key, self._plan, self._first_token))
             sys.stdout.flush()
-        self._first_key = None
+        self._first_key = self._first_token = None
         ready_s = time.monotonic() - self._started_s
         self._log.info(
             "ready",
@@ -297,6 +302,10 @@ class Supervisor:
                 self._on_refused(child, message)
             case FirstKey():
                 self._first_key = message
+            case FirstToken():
+                self._first_token = message
+            case RecentRows():
+                self._on_recent_rows(message)
             case Leaving():
                 self._log.info("a worker was asked to leave", worker=child.slot, pid=child.pid)
                 self._replace(child)
@@ -320,6 +329,12 @@ class Supervisor:
         assert self._instance is not None
         self._instance.segment.words[InstanceWord.KEYS_GENERATION] = keys.generation
         self._fleet.broadcast(keys)
+
+    def _on_recent_rows(self, message: RecentRows) -> None:
+        """Pass rows on to control, or drop them while it does not take what it was sent."""
+        control = self._fleet.control.current
+        if control is not None and not control.channel.wants_write:
+            self._fleet.send(control, message)
 
     def _on_refused(self, child: Child, message: Refused) -> None:
         reasons = [f"{path}: {reason}" for path, reason in message.problems]

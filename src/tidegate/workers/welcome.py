@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tidegate.control.messages import FirstKey
+from tidegate.control.messages import FirstKey, FirstToken
 from tidegate.workers.plan import Plan
 
 _FIRST_KEY = """\
@@ -20,9 +20,25 @@ Try it:
 """
 
 
-def welcome_text(url: str, first_key: FirstKey | None, plan: Plan) -> str:
-    """Return the first key with a line to try it, if one was made, and the ready line."""
+_FIRST_VISIT = """\
+The admin token of the live view on {url} was made.
+It is shown this once; `tidegate admin-token rotate` makes another:
+
+  {token}
+
+"""
+
+
+def welcome_text(
+    url: str, first_key: FirstKey | None, plan: Plan, first_token: FirstToken | None = None
+) -> str:
+    """Return the first key with a line to try it, the admin token, and the ready line.
+
+    Key and token only when they were made at this start.
+    """
     ready = f"tidegate ready on {url}\n"
+    if first_token is not None:
+        ready = _FIRST_VISIT.format(url=first_token.url, token=first_token.token) + ready
     if first_key is None:
         return ready
     insecure = "--insecure " if plan.tls else ""

@@ -12,6 +12,7 @@ import logging
 import ssl
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -44,6 +45,9 @@ from tidegate.sweep import Sweep
 from tidegate.upstream.origin import Origin
 from tidegate.upstream.pool import UpstreamPool
 from tidegate.workers import log_handler
+
+if TYPE_CHECKING:
+    from tidegate.control.live.tap import RequestTap
 
 log = logging.getLogger("tidegate.worker")
 
@@ -86,6 +90,7 @@ class DataPlane:
         self._keys_loaded = False
         self._table_refused = 0
         self._counted_losses = (0, 0, 0)
+        self._tap: RequestTap | None = None
         self._shown_providers: set[str] = set()
         self._access_log_fd = access_log_fd
         self.draining = False
@@ -193,6 +198,19 @@ class DataPlane:
         """Replace the key table; effective with the next request."""
         self._gateway.directory.replace(keys, generation)
         self._keys_loaded = True
+
+    def recent_rows(self, is_watched: bool) -> bytes | None:
+        """Return requests settled since the last call, packed; collect more while watched."""
+        access_log = self._gateway.access_log
+        if is_watched and self._tap is None:
+            # Only here: few gateways are being looked at.
+            from tidegate.control.live.tap import RequestTap
+
+            access_log.tap = self._tap = RequestTap()
+        elif not is_watched:
+            access_log.tap = self._tap = None
+        rows = self._tap.take() if self._tap is not None else []
+        return msgspec.msgpack.encode(rows) if rows else None
 
     def close(self) -> None:
         """Close idle connections to providers and write out the log."""

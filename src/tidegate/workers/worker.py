@@ -31,6 +31,7 @@ from tidegate.control.child_channel import (
     receive_attach,
 )
 from tidegate.control.eventlog import EventLog
+from tidegate.control.live.watch import is_watched
 from tidegate.control.messages import (
     Applied,
     Configure,
@@ -40,6 +41,7 @@ from tidegate.control.messages import (
     Leaving,
     Message,
     Ready,
+    RecentRows,
     Refused,
     Stop,
     decode_keys,
@@ -87,6 +89,9 @@ class Plane(Protocol):
 
     def note_error(self, error: BaseException) -> None:
         """Log what a handler should not have raised."""
+
+    def recent_rows(self, is_watched: bool) -> bytes | None:
+        """Return requests settled since the last call, packed; collect more while watched."""
 
     def close(self) -> None:
         """Close what is open, write what is not written."""
@@ -219,6 +224,9 @@ class Worker:
         """Let the data plane refresh its gauges, now and once a second."""
         if self._plane is not None and self._server is not None:
             self._plane.observe(len(self._server.connections), len(self._server.running))
+            rows = self._plane.recent_rows(is_watched(self.segment))
+            if rows is not None and self._channel.is_clear:
+                self._channel.send(RecentRows(rows))
             self.loop.call_later(OBSERVE_S, self._observe)
 
     def _refuse_surprised(self, generation: int, error: Exception) -> None:

@@ -1,0 +1,1 @@
+"""The control port: admin API and the files of the live view."""

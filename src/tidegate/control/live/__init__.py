@@ -1,0 +1,1 @@
+"""The live view: readings of the last day, recent requests, limits that are nearly used up."""
