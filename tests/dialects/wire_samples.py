@@ -209,7 +209,8 @@ def facts(request: n.NeutralRequest) -> Iterator[Fact]:
     for name, default in (("presence_penalty", 0), ("frequency_penalty", 0), ("n", 1)):
         yield name, getattr(request, name) or default
     yield "logprobs", (request.logprobs or False, request.top_logprobs)
-    yield "parallel_tool_calls", request.parallel_tool_calls
+    if request.parallel_tool_calls is False:  # every dialect's default is to allow them
+        yield "parallel_tool_calls", False
     for word in request.stop:
         yield "stop", word
     yield from _format_facts(request)

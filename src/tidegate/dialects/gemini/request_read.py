@@ -54,8 +54,8 @@ _EFFORTS = {"MINIMAL": "minimal", "LOW": "low", "MEDIUM": "medium", "HIGH": "hig
 
 def decode_request(body: bytes) -> NeutralRequest:
     """Read a request; raises `BadRequest` naming the field at fault."""
-    fields = {camel(name): raw for name, raw in request_fields(body).items()}
-    fields = {name: raw for name, raw in fields.items() if bytes(raw) != b"null"}
+    given = {name: raw for name, raw in request_fields(body).items() if bytes(raw) != b"null"}
+    fields = {camel(name): raw for name, raw in given.items()}
     fields.pop("model", None)  # repeated by some clients; the path decides
     request = NeutralRequest(NAME, "", [], include_usage=True)
     reader = _Reader(request)
@@ -70,7 +70,8 @@ def decode_request(body: bytes) -> NeutralRequest:
         reader.tool_config(fields.pop("toolConfig"))
     if "generationConfig" in fields:
         reader.generation_config(fields.pop("generationConfig"))
-    request.extra = {name: bytes(raw) for name, raw in fields.items()}
+    # Under the name that the caller wrote.
+    request.extra = {name: bytes(raw) for name, raw in given.items() if camel(name) in fields}
     request.unread = reader.unread
     return request
 
@@ -215,8 +216,13 @@ class _Reader:
                     text = json_text(bytes(value))
                     if text[:1] == '"':
                         text = TEXT.read(value, path, self.unread)
+        result = ToolResult(identifier or f"call_{name}_0", [Text(text)], is_error, name)
+        for number, raw_media in enumerate(self._items(fields, "parts", path)):
+            media = self._part(raw_media, f"{path}.functionResponse.parts[{number}]")
+            if isinstance(media, (Image, Document, OpaquePart)):
+                result.parts.append(media)
         leave(fields, "contents[].parts[].functionResponse", self.unread)
-        return ToolResult(identifier or f"call_{name}_0", [Text(text)], is_error, name)
+        return result
 
     def _text(self, fields: _Fields, name: str, path: str) -> str:
         raw = fields.pop(name, None)

@@ -178,10 +178,13 @@ class _Writer:
             if isinstance(item, Text):
                 self._cache(item.cache)
                 texts.append(item.text)
-            elif isinstance(item, (Image, Document)) and item.data:
-                media.append({"inlineData": {"mimeType": item.mime, "data": item.data}})
-            else:
-                self.losses.drop("tool_result.media")
+            elif (written := self._part(item)) is not None:
+                if "inlineData" in written and self._takes("tool_result.media"):
+                    media.append(written)
+                elif "text" in written:
+                    texts.append(written["text"])
+                else:
+                    self.losses.drop("tool_result.media")
         text = "\n".join(texts)
         raw = json_object(text) if text.lstrip()[:1] == "{" else None
         response: Any
@@ -200,10 +203,7 @@ class _Writer:
         if part.tool_use_id:
             result["id"] = part.tool_use_id
         if media:
-            if "tool_result.media" in self._quirks.unsupported:
-                self.losses.drop("tool_result.media")
-            else:
-                result["parts"] = media
+            result["parts"] = media
         return {"functionResponse": result}
 
     def _thinking(self, part: Thinking) -> dict[str, Any] | None:
