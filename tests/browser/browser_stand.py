@@ -41,6 +41,7 @@ class ControlPort:
     url: str
     token: str
     address: str
+    supervisor_pid: int
 
 
 @dataclass
@@ -95,7 +96,18 @@ def start(folder: Path, config: str | None, environment: dict[str, str]) -> tupl
     if token is None:
         gateway.stop()
         raise AssertionError(f"no admin token was printed: {gateway.output}")
-    return gateway, ControlPort(f"http://127.0.0.1:{port}", token[0], gateway.url)
+    assert gateway.process is not None
+    url = f"http://127.0.0.1:{port}"
+    return gateway, ControlPort(url, token[0], gateway.url, gateway.process.pid)
+
+
+def control_pid(place: ControlPort) -> int:
+    """Return the process that serves the pages."""
+    for task in Path(f"/proc/{place.supervisor_pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            if b"tidegate.control.main" in Path(f"/proc/{child}/cmdline").read_bytes():
+                return int(child)
+    raise AssertionError("there is no control process")
 
 
 def ask(address: str, key: str, model: str, *, stream: bool = False) -> int:

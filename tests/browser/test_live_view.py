@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from browser_stand import BOT_KEY, ControlPort, Visit, ask, start
+from browser_stand import BOT_KEY, ControlPort, Visit, ask, control_pid, start
 
 pytestmark = [pytest.mark.process, pytest.mark.external]
 
@@ -310,6 +312,29 @@ def test_a_broken_stream_is_said_and_mended(busy: ControlPort, open_tab: Open) -
     page.locator(".link.live").wait_for()
     assert all("ERR_FAILED" in problem for problem in visit.problems), visit.problems
     visit.problems.clear()
+
+
+def test_figures_that_stop_coming_are_called_stale(busy: ControlPort, open_tab: Open) -> None:
+    """Over a stream that is open but silent the page says how old its figures are."""
+    visit = open_tab(busy)
+    visit.sign_in()
+    visit.page.wait_for_function("() => document.querySelector('.tile .figure').textContent > '0'")
+    control = control_pid(busy)
+    os.kill(control, signal.SIGSTOP)
+    try:
+        visit.page.get_by_text("Stale: last reading at").wait_for()
+    finally:
+        os.kill(control, signal.SIGCONT)
+    visit.page.locator(".link.live").wait_for()
+
+
+def test_every_alert_rule_is_listed_with_its_state(busy: ControlPort, open_tab: Open) -> None:
+    """The rules are those of the rule files; each says whether it fires."""
+    visit = open_tab(busy)
+    visit.sign_in("#/alerts")
+    rule = visit.page.get_by_role("row", name="HighRateLimitBlocking")
+    rule.wait_for()
+    assert any(word in rule.inner_text() for word in ("ok", "pending", "firing"))
 
 
 def test_a_session_that_ended_leads_to_the_login(busy: ControlPort, open_tab: Open) -> None:

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { SampleEvent, SeriesAnswer } from "./contract";
-import { highest, lowest, mean, recent, SeriesSet, shrink, sum } from "./series";
+import { highest, LEAST_POINTS, lowest, mean, recent, SeriesSet, shrink, sum } from "./series";
 
 function answer(): SeriesAnswer {
   return {
@@ -60,6 +60,22 @@ test("a label that appears later gets a series of its own; other groupings are l
   set.append(sample(105_000, "model-not-provider", 2), "model");
   expect(set.labels()).toEqual(["acme", "new", "other"]);
   expect(set.values("requests", "new")).toEqual([null, null, 2, null]);
+});
+
+test("what lies before the first reading of all is left out, but for a few points", () => {
+  const fresh = { ...answer(), count: 900, series: [] as SeriesAnswer["series"] };
+  const values = new Array<number | null>(900).fill(null);
+  values[700] = 1;
+  fresh.series.push({ name: "requests", unit: "per_s", labels: {}, values });
+  const set = new SeriesSet(fresh);
+  expect(set.times_s.length).toBe(200);
+  expect(set.values("requests")[0]).toBe(1);
+  set.append({ time_ms: 1_000_000, series: [{ name: "requests", by: "total", labels: {}, value: 2 }] }, "total");
+  expect(set.values("requests").length).toBe(201);
+  const empty = new SeriesSet({ ...fresh, series: [] });
+  expect(empty.times_s.length).toBe(LEAST_POINTS);
+  empty.append({ time_ms: 1_000_000, series: [] }, "total");
+  expect(empty.times_s.length).toBe(LEAST_POINTS);
 });
 
 test("an unknown series is empty, not missing", () => {

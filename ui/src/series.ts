@@ -1,23 +1,42 @@
 import type { SampleEvent, SeriesAnswer, Value } from "./contract";
 
-/** The series of one range and one grouping, oldest first, all on the same seconds. */
+/** Points that are given even if the first of them were not measured. */
+export const LEAST_POINTS = 120;
+
+/**
+ * The series of one range and one grouping, oldest first, all on the same seconds.
+ *
+ * What lies before the first reading of all is left out: an instance that has just started
+ * shows its first minutes over the whole width, not squeezed against the edge.
+ */
 export class SeriesSet {
   readonly step_s: number;
-  /** Unix seconds of each point. */
-  readonly times_s: number[];
+  readonly #times_s: number[];
+  /** Index of the first reading of any series. */
+  #first: number;
   readonly #values = new Map<string, Value[]>();
   readonly #labels = new Set<string>();
 
   constructor(answer: SeriesAnswer) {
     this.step_s = answer.step_s;
     const start_s = Math.round(answer.start_ms / 1000);
-    this.times_s = Array.from({ length: answer.count }, (_, i) => start_s + i * answer.step_s);
-    for (const series of answer.series) this.#store(series.name, series.labels, series.values.slice());
+    this.#times_s = Array.from({ length: answer.count }, (_, i) => start_s + i * answer.step_s);
+    this.#first = answer.count;
+    for (const series of answer.series) {
+      this.#store(series.name, series.labels, series.values.slice());
+      const first = series.values.findIndex((value) => value !== null);
+      if (first >= 0) this.#first = Math.min(this.#first, first);
+    }
+  }
+
+  /** Unix seconds of each point. */
+  get times_s(): number[] {
+    return this.#times_s.slice(this.#start());
   }
 
   /** Values of a series; all null for one that was never seen. */
   values(name: string, label = ""): Value[] {
-    return this.#values.get(key(name, label)) ?? this.#empty();
+    return (this.#values.get(key(name, label)) ?? this.#empty()).slice(this.#start());
   }
 
   /** What the grouping found: provider names, key names, worker numbers; "" for the total. */
@@ -28,14 +47,16 @@ export class SeriesSet {
   /** Add one second of readings. What the event does not mention was not measured. */
   append(event: SampleEvent, by: string): void {
     const time_s = Math.round(event.time_ms / 1000);
-    const last_s = this.times_s.at(-1);
+    const times_s = this.#times_s;
+    const last_s = times_s.at(-1);
     if (last_s === undefined) return;
     let steps = Math.round((time_s - last_s) / this.step_s);
     if (steps < 0) return;
-    steps = Math.min(steps, this.times_s.length);
+    steps = Math.min(steps, times_s.length);
+    this.#first = Math.max(0, Math.min(this.#first, times_s.length - 1) - steps);
     for (let i = 0; i < steps; i += 1) {
-      this.times_s.shift();
-      this.times_s.push(time_s - (steps - 1 - i) * this.step_s);
+      times_s.shift();
+      times_s.push(time_s - (steps - 1 - i) * this.step_s);
     }
     for (const values of this.#values.values()) {
       for (let i = 0; i < steps; i += 1) {
@@ -61,8 +82,12 @@ export class SeriesSet {
     this.#values.set(key(name, label), values);
   }
 
+  #start(): number {
+    return Math.max(0, Math.min(this.#first, this.#times_s.length - LEAST_POINTS));
+  }
+
   #empty(): Value[] {
-    return new Array<Value>(this.times_s.length).fill(null);
+    return new Array<Value>(this.#times_s.length).fill(null);
   }
 }
 

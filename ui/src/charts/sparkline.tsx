@@ -16,7 +16,8 @@ interface SparklineProps {
 export function Sparkline({ values, colour = "blue", height = 32, fromLowest = false }: SparklineProps) {
   const points = shrink(values, 90);
   const top = highest(points) ?? 0;
-  const bottom = fromLowest ? (lowest(points) ?? 0) : 0;
+  // A share that never falls lies on top, not at the bottom.
+  const bottom = fromLowest ? Math.min(lowest(points) ?? 0, top - 0.01) : 0;
   const span = top - bottom || 1;
   const x = (i: number) => ((i / Math.max(1, points.length - 1)) * WIDTH).toFixed(1);
   const y = (value: number) => (height - 2 - ((value - bottom) / span) * (height - 4)).toFixed(1);
