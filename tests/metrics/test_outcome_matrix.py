@@ -17,6 +17,7 @@ from tests.pipeline.scene import ANSWER, FakeAnswer, FakeExchange, FakeUpstream,
 
 from tidegate.config.snapshot import LimitSnapshot
 from tidegate.money import ModelPrice, Period, Price, Rates
+from tidegate.providers.operations import OPERATIONS
 from tidegate.upstream.answer import FaultKind, UpstreamFault
 
 MINUTE_NS = 60_000_000_000
@@ -156,6 +157,9 @@ def make_scene(*script: Any, retries: int = 0, burst: int = 100, fallback: Any =
     for route in scene.gateway.state.routes.values():
         for target in route.targets:
             target.price = PRICE
+            paths = OPERATIONS["openai"]
+            target.paths = {name: whole.encode() for name, (whole, _) in paths.items()}
+            target.stream_paths = {name: stream.encode() for name, (_, stream) in paths.items()}
     return scene
 
 
@@ -165,6 +169,7 @@ async def moved_by(scene: Scene, exchange: FakeExchange, *, leave_when: Any = No
     task = asyncio.create_task(scene.run(exchange))
     if leave_when is not None:
         while not leave_when():
+            assert not task.done(), exchange.sent
             await asyncio.sleep(0)
         exchange.leave()
     await task
