@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from tidegate import __version__
+from tidegate.cli.admin_token import admin_token
 from tidegate.cli.check import check
 from tidegate.cli.keys import keys
 from tidegate.cli.ledger import ledger
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.command(short_help="Run the gateway.")(serve)
 app.command(short_help="Check a configuration.")(check)
 app.add_typer(keys)
+app.add_typer(admin_token)
 app.command(short_help="List the kinds of providers.")(providers)
 app.command(short_help="Show what was used.")(usage)
 app.add_typer(ledger)

@@ -78,14 +78,27 @@ class AdminAuth:
     ) -> None:
         self._pepper = pepper
         self._digest: bytes | None = None
+        self._tokens = 0
         self._throttle = GuessThrottle(free=5) if throttle is None else throttle
         self.sessions = Sessions() if sessions is None else sessions
 
     def use_digest(self, digest: bytes | None) -> None:
         """Take the digest of the token in force; another one ends all sessions."""
         if digest != self._digest:
+            self._tokens += 1
             self.sessions.close_all()
         self._digest = digest
+
+    def lasting(self, session: str | None) -> Callable[[], bool]:
+        """Return what tells whether a stream that was opened now may still go on.
+
+        Args:
+            session: Of the request, or None for one that sent the token.
+        """
+        tokens = self._tokens
+        if session is None:
+            return lambda: self._tokens == tokens
+        return lambda: self.sessions.expires_s(session) is not None
 
     def is_token(self, token: str) -> bool:
         """Whether *token* is the admin token."""

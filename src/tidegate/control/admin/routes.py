@@ -141,9 +141,11 @@ class AdminApi:
         """`GET /api/openapi.json`."""
         return Response(openapi_json(), media_type="application/json")
 
-    async def live(self, _request: Request) -> Response:
+    async def live(self, request: Request) -> Response:
         """`GET /api/live`."""
         live = self._live
+        by_token = "authorization" in request.headers
+        may_go_on = self._auth.lasting(None if by_token else request.cookies.get(COOKIE))
         try:
             viewer = live.hub.join()
         except TooManyViewers:
@@ -154,17 +156,19 @@ class AdminApi:
             sse_event("alerts", _encode(live.alerts())),
         ]
         return StreamingResponse(
-            self._events(viewer, b"".join(first)),
+            self._events(viewer, b"".join(first), may_go_on),
             media_type="text/event-stream",
             headers={"x-accel-buffering": "no"},
         )
 
-    async def _events(self, viewer: Viewer, first: bytes) -> AsyncIterator[bytes]:
+    async def _events(
+        self, viewer: Viewer, first: bytes, may_go_on: Callable[[], bool]
+    ) -> AsyncIterator[bytes]:
         try:
             yield b"retry: 2000\n\n" + first
             while True:
                 event = await viewer.next(KEEP_ALIVE_S)
-                if event is None:
+                if event is None or not may_go_on():
                     return
                 yield event or b": still here\n\n"
         finally:

@@ -19,6 +19,7 @@ without a place to write, the rings live in memory alone.
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import struct
@@ -33,7 +34,7 @@ import msgspec
 
 RING_FILE: Final = "live.ring"
 MAX_COLUMNS: Final = 4_096
-"""Columns for series by themselves: a file of 77 MB at the most."""
+"""Columns for series by themselves. A file has 5 MB at first and 87 MB at the most."""
 RESERVED_COLUMNS: Final = 512
 """Beyond `MAX_COLUMNS`, for the series that take what has no column of its own."""
 FIRST_COLUMNS: Final = 256
@@ -118,9 +119,15 @@ class Ring:
         is_kept: Whether the readings outlive this process.
     """
 
-    def __init__(self, memory: mmap.mmap, columns: int, path: Path | None) -> None:
-        """Take a map whose header is good. Use `open_ring`."""
+    def __init__(
+        self, memory: mmap.mmap, columns: int, path: Path | None, lock_fd: int = -1
+    ) -> None:
+        """Take a map whose header is good, and the descriptor that holds the file's lock.
+
+        Use `open_ring`.
+        """
         self._map = memory
+        self._lock_fd = lock_fd
         self._columns = columns
         self._path = path
         self.is_kept = path is not None
@@ -193,15 +200,28 @@ class Ring:
         place = time_s // tier.step_s % tier.frames
         if self._marks[tier.name][place][0] != time_s:
             return None
-        return self._read_frame(tier, place)
+        # Verified when the file was opened, or written by ourselves since.
+        return self._read_frame(tier, place, is_verified=True)
 
     def times(self, tier: Tier, since_s: float = 0.0) -> list[tuple[int, int]]:
         """Return time and boot of each frame from *since_s* on, oldest first."""
         return sorted(mark for mark in self._marks[tier.name] if mark[0] and mark[0] >= since_s)
 
+    def forget_idle(self) -> None:
+        """Give the columns of series back that were zero in all frames, names long gone.
+
+        Every frame is read for it (0.5 s for a full file): for a start, and a crowded ring.
+        """
+        frames = list(self._frames())
+        kept = [one for one in self.series if any(_shows(frame, one) for _, frame in frames)]
+        if len(kept) < len(self.series):
+            self._rewrite(self._columns, kept, frames)
+
     def close(self) -> None:
         """Give the memory back; what was written stays in the file."""
         self._map.close()
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
 
     # ------------------------------------------------------------------ names
 
@@ -241,7 +261,7 @@ class Ring:
 
     # ------------------------------------------------------------------ frames
 
-    def _read_frame(self, tier: Tier, place: int) -> Frame | None:
+    def _read_frame(self, tier: Tier, place: int, *, is_verified: bool = False) -> Frame | None:
         start = self._plan.frame(tier, place)
         time_s, boot, count, check = _FRAME_HEAD.unpack_from(self._map, start)
         if not time_s or count > self._columns or time_s % tier.step_s:
@@ -250,7 +270,7 @@ class Ring:
             return None
         start += _FRAME_HEAD_BYTES
         data = self._map[start : start + count * 8]
-        if _frame_check(time_s, boot, count, data) != check:
+        if not is_verified and _frame_check(time_s, boot, count, data) != check:
             return None
         cells = array("d")
         cells.frombytes(data)
@@ -274,25 +294,41 @@ class Ring:
     def _grow(self) -> None:
         """Go on in a file with twice the columns; the old one stays until that is whole."""
         columns = min(self._columns * 2, MAX_COLUMNS + RESERVED_COLUMNS)
-        larger = _make(self._path, columns)
-        names = self._map[self._plan.names : self._plan.fine]
-        larger._map[larger._plan.names : larger._plan.names + len(names)] = names
-        larger._map[_COMMITTED_AT : _COMMITTED_AT + 8] = self._map[
-            _COMMITTED_AT : _COMMITTED_AT + 8
-        ]
-        for tier, frame in self._frames():
-            larger.write(tier, *frame)
-        _put_in_place(larger)
-        self._map.close()
-        self._map, self._plan, self._columns = larger._map, larger._plan, columns
-        self._path, self.is_kept = larger._path, larger.is_kept
+        self._rewrite(columns, self.series, list(self._frames()))
+
+    def _rewrite(
+        self, columns: int, kept: list[RingSeries], frames: list[tuple[Tier, Frame]]
+    ) -> None:
+        other = _make(self._path, columns)
+        for one in kept:
+            other.place(one.family, one.kind, one.names, one.values, one.bounds, reserved=True)
+        for tier, frame in frames:
+            cells = array("d")
+            for one in kept:
+                cells += frame.cells[one.first : one.first + one.columns]
+            other.write(tier, frame.time_s, frame.boot, cells)
+        _put_in_place(other)
+        self.close()
+        self.__dict__.update(other.__dict__)
+
+
+def _shows(frame: Frame, one: RingSeries) -> bool:
+    return any(frame.cells[one.first : one.first + one.columns])
 
 
 def open_ring(path: Path | None) -> Ring:
-    """Open the rings in *path*, made anew when there is no good file; None keeps no file."""
+    """Open the rings in *path*, made anew when there is no good file; None keeps no file.
+
+    Raises:
+        BlockingIOError: Another process has them open: one that we replace, for a moment.
+    """
     if path is not None:
-        with suppress(OSError, ValueError, msgspec.MsgspecError):
+        try:
             return _load(path)
+        except BlockingIOError:
+            raise
+        except (OSError, ValueError, msgspec.MsgspecError):
+            pass  # there is none, or none that is good
     ring = _make(path, FIRST_COLUMNS)
     _put_in_place(ring)
     return ring
@@ -301,6 +337,10 @@ def open_ring(path: Path | None) -> Ring:
 def _load(path: Path) -> Ring:
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
+        # Held as long as the descriptor is open, and freed by the kernel with a dead process.
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(descriptor).st_ino != path.stat().st_ino:
+            raise BlockingIOError("the file has just been replaced")
         head = os.pread(descriptor, _HEADER.size + _CRC.size, 0)
         if len(head) < _HEADER.size + _CRC.size:
             raise ValueError("too short")
@@ -316,41 +356,44 @@ def _load(path: Path) -> Ring:
             raise ValueError("not as long as its header says")
         os.fchmod(descriptor, 0o600)
         memory = mmap.mmap(descriptor, size)
-    finally:
-        os.close(descriptor)
-    try:
-        return Ring(memory, columns, path)
+        try:
+            return Ring(memory, columns, path, descriptor)
+        except BaseException:
+            memory.close()
+            raise
     except BaseException:
-        memory.close()
+        os.close(descriptor)
         raise
 
 
 def _make(path: Path | None, columns: int) -> Ring:
     """Return empty rings in a draft beside *path*, or in memory alone when that cannot be."""
     size = _Offsets(columns).size
-    memory = None
+    memory, lock_fd = None, -1
     if path is not None:
         with suppress(OSError):
-            memory = _make_draft(_draft(path), size)
+            memory, lock_fd = _make_draft(_draft(path), size)
     if memory is None:
         path, memory = None, mmap.mmap(-1, size)
     head = _HEADER.pack(_MAGIC, _VERSION, columns, 0)
     memory[: _HEADER.size + _CRC.size] = head + _CRC.pack(zlib.crc32(head))
-    return Ring(memory, columns, path)
+    return Ring(memory, columns, path, lock_fd)
 
 
-def _make_draft(draft: Path, size: int) -> mmap.mmap:
-    flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+def _make_draft(draft: Path, size: int) -> tuple[mmap.mmap, int]:
+    # Never one that is there already: to shorten a file that somebody maps would kill him.
+    draft.unlink(missing_ok=True)
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     descriptor = os.open(draft, flags, 0o600)
     try:
         os.fchmod(descriptor, 0o600)
         _allocate(descriptor, size)
-        return mmap.mmap(descriptor, size)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return mmap.mmap(descriptor, size), descriptor
     except OSError:
         draft.unlink(missing_ok=True)
-        raise
-    finally:
         os.close(descriptor)
+        raise
 
 
 def _allocate(descriptor: int, size: int) -> None:
