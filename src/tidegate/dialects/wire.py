@@ -127,26 +127,12 @@ class StreamEncoder(Protocol):
         ...
 
 
-class Wire(Protocol):
-    """One wire format, both ways."""
+class Back(Protocol):
+    """One wire format as a target speaks it."""
 
     @property
     def name(self) -> str:
         """Stable name, such as `anthropic`; a metric label."""
-        ...
-
-    @property
-    def dialect(self) -> Dialect:
-        """Errors and limit headers."""
-        ...
-
-    @property
-    def fields(self) -> Mapping[str, str]:
-        """Feature → path of the field that carries it, for `fidelity.path_of`."""
-        ...
-
-    def decode_request(self, body: bytes) -> NeutralRequest:
-        """Read a caller's request; raises `BadRequest` whose `param` is the path at fault."""
         ...
 
     def encode_request(
@@ -163,12 +149,6 @@ class Wire(Protocol):
         """Read a target's whole answer; raises `UnreadableAnswer`."""
         ...
 
-    def encode_answer(
-        self, answer: NeutralAnswer, context: AnswerContext
-    ) -> tuple[bytes, list[Loss]]:
-        """Write a whole answer for the caller; raises `UnreadableAnswer` where it cannot be."""
-        ...
-
     def decode_error(self, status: int, body: bytes) -> WireError:
         """Read a target's refusal; never raises: a body that is no error keeps the status only."""
         ...
@@ -177,6 +157,30 @@ class Wire(Protocol):
         self, *, choices: int = 1, max_event_bytes: int = MAX_EVENT_BYTES
     ) -> StreamDecoder:
         """Return a reader for one stream of *choices* alternatives."""
+        ...
+
+
+class Wire(Back, Protocol):
+    """One wire format, both ways."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """Errors and limit headers."""
+        ...
+
+    @property
+    def fields(self) -> Mapping[str, str]:
+        """Feature → path of the field that carries it, for `fidelity.path_of`."""
+        ...
+
+    def decode_request(self, body: bytes) -> NeutralRequest:
+        """Read a caller's request; raises `BadRequest` whose `param` is the path at fault."""
+        ...
+
+    def encode_answer(
+        self, answer: NeutralAnswer, context: AnswerContext
+    ) -> tuple[bytes, list[Loss]]:
+        """Write a whole answer for the caller; raises `UnreadableAnswer` where it cannot be."""
         ...
 
     def stream_encoder(self, context: AnswerContext) -> StreamEncoder:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from tidegate.dialects.anthropic.wire import MESSAGES
+from tidegate.dialects.bedrock.wire import CONVERSE
 from tidegate.dialects.gemini.wire import GENERATE
 from tidegate.dialects.openai.wire import CHAT
-from tidegate.dialects.wire import Wire
+from tidegate.dialects.wire import Back, Wire
 
 WIRES: dict[str, Wire] = {wire.name: wire for wire in (CHAT, MESSAGES, GENERATE)}
+
+BACKS: dict[str, Back] = {**WIRES, CONVERSE.name: CONVERSE}
+"""All that a target may speak."""

@@ -15,8 +15,8 @@ from tidegate.dialects.fidelity import Loss, fidelity_header, path_of
 from tidegate.dialects.neutral import NeutralRequest, WireError
 from tidegate.dialects.translate import StreamTranslation, custom_tools, unwrap_answer
 from tidegate.dialects.usage import Usage
-from tidegate.dialects.wire import AnswerContext, UnreadableAnswer, Wire
-from tidegate.dialects.wires import WIRES
+from tidegate.dialects.wire import AnswerContext, Back, UnreadableAnswer, Wire
+from tidegate.dialects.wires import BACKS
 from tidegate.errors import BadRequest, BadUpstream
 from tidegate.pipeline.call import Call
 from tidegate.routing.plan import ModelRoute
@@ -63,7 +63,7 @@ class Translation:
     )
 
     def __init__(
-        self, call: Call, front: Wire, request: NeutralRequest, target: Target, back: Wire
+        self, call: Call, front: Wire, request: NeutralRequest, target: Target, back: Back
     ) -> None:
         self.back = back
         self.body, self.losses = back.encode_request(request, target.model, target.quirks)
@@ -165,10 +165,10 @@ def translate(call: Call, request: _Request, route: ModelRoute, target: Target) 
     return translation
 
 
-def _wire_of(target: Target) -> Wire | None:
+def _wire_of(target: Target) -> Back | None:
     """Return the first wire that the target speaks."""
     for name in target.paths:
-        wire = WIRES.get(name)
+        wire = BACKS.get(name)
         if wire is not None:
             return wire
     return None
