@@ -37,12 +37,9 @@ from tidegate.errors import BadRequest
 
 _BAD_ID_SIGNS = re.compile(r"[^a-zA-Z0-9_-]")
 _BAD_NAME_SIGNS = re.compile(r"[^a-zA-Z0-9\s()\[\]-]+")
-_IMAGE_FORMATS = {
-    "image/png": "png",
-    "image/jpeg": "jpeg",
-    "image/gif": "gif",
-    "image/webp": "webp",
-}
+_IMAGE_FORMATS = {f"image/{kind}": kind for kind in ("png", "jpeg", "gif", "webp")}
+#: Whose proofs of thinking are taken: Anthropic's models sign alike here and at home.
+_KNOWN_ORIGINS = frozenset({NAME, "anthropic", "", "unknown"})
 _DOCUMENT_FORMATS = {
     "application/pdf": "pdf",
     "text/plain": "txt",
