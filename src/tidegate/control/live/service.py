@@ -31,7 +31,16 @@ from tidegate.control.live.measures import By, LineKey
 from tidegate.control.live.near import NearLimits
 from tidegate.control.live.overview import Overview
 from tidegate.control.live.recent import RecentRequests
-from tidegate.control.live.ring import COARSE, FINE, RING_FILE, Frame, Ring, Tier, open_ring
+from tidegate.control.live.ring import (
+    COARSE,
+    FINE,
+    MAX_COLUMNS,
+    RING_FILE,
+    Frame,
+    Ring,
+    Tier,
+    open_ring,
+)
 from tidegate.control.live.sampler import Sampler
 from tidegate.metrics.registry import Registry
 
@@ -39,6 +48,7 @@ Range = Literal["15m", "24h"]
 
 MOST_EVENT_ROWS: Final = 100
 ALERTS_EVERY_S: Final = 5
+OPEN_AGAIN_S: Final = 0.2
 LABELS_EVERY_S: Final = 60
 
 _TIERS: Final[dict[str, Tier]] = {FINE.name: FINE, COARSE.name: COARSE}
@@ -199,7 +209,9 @@ class LiveService:
 
     async def _open(self) -> None:
         path = Path(self._overview.snapshot.data_dir) / RING_FILE
-        ring = self._ring = open_ring(path)
+        ring = self._ring = await self._open_ring(path)
+        if ring.columns > MAX_COLUMNS // 2:
+            ring.forget_idle()
         if not ring.is_kept:
             self._log.warning(
                 "no room for the live view's file: its readings end with this process",
@@ -210,6 +222,14 @@ class LiveService:
         history = History(ring)
         await history.load()
         self._history = history
+
+    async def _open_ring(self, path: Path) -> Ring:
+        """Open the file, once the control process before us has let it go."""
+        while True:
+            try:
+                return open_ring(path)
+            except BlockingIOError:
+                await asyncio.sleep(OPEN_AGAIN_S)
 
     def _go_on(self, ring: Ring, boot: int) -> None:
         """Take over what a control process before us had counted for this instance."""
