@@ -163,7 +163,10 @@ function draw(root: HTMLElement, shown: Shown, moved: () => void): uPlot {
         ticks: { show: false },
         size: 26,
         space: 64,
-        values: (_u, splits) => splits.map((time_s) => minutes(time_s * 1000)),
+        values: (_u, splits) => {
+          const close = splits.length > 1 && (splits[1] ?? 0) - (splits[0] ?? 0) < 60;
+          return splits.map((time_s) => (close ? clock : minutes)(time_s * 1000));
+        },
       },
       {
         stroke: text,
