@@ -20,7 +20,9 @@ from tidegate.config.snapshot import (
     Snapshot,
     TargetSnapshot,
     TlsSnapshot,
+    TracingSnapshot,
 )
+from tidegate.config.tracing_settings import TracingSettings
 from tidegate.config.units import Duration
 
 _NO_WINDOW_NS = 1_000_000_000
@@ -73,6 +75,21 @@ def compile_snapshot(
             port=settings.server.control_port or 0,
             names=settings.server.control_names,
         ),
+        tracing=_tracing(settings.tracing),
+    )
+
+
+def _tracing(tracing: TracingSettings) -> TracingSnapshot:
+    return TracingSnapshot(
+        endpoint=tracing.endpoint,
+        headers=tuple((name, text.reveal()) for name, text in tracing.headers.items()),
+        sample_ratio=tracing.sample_ratio,
+        follow_client=tracing.follow_client,
+        capture_content=tracing.capture_content,
+        old_names=tracing.semantic_conventions == "both",
+        export_metrics=tracing.export_metrics,
+        metrics_interval_s=tracing.metrics_interval_s.seconds,
+        resource=tuple({**tracing.resource, "service.name": tracing.service_name}.items()),
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any, Final, TypeVar
 
+from tidegate.config.otel_environment import add_tracing
 from tidegate.config.provider_kind import Kinds, ProviderKind
 from tidegate.config.secret import Secret
 
@@ -66,6 +67,7 @@ class Overlay:
         self._add_limit()
         self._add_keys()
         self._add_retries()
+        self.warnings += add_tracing(self._raw, self._env)
         for name in ("REDIS_URL", "CACHE_TTL_SECONDS"):
             if self._env.get(name):
                 self.warnings.append(f"{name} is {ALIASES[name]}")

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from tidegate.config.document import Document, read_document
 from tidegate.config.environment import Overlay
+from tidegate.config.otel_environment import otel_installed
 from tidegate.config.provider_kind import Kinds
 from tidegate.config.proxies import check_proxy, proxy_variable
 from tidegate.config.rules import MIN_TOKEN_CHARACTERS, find_problems
@@ -211,6 +212,9 @@ def _late_problems(settings: Settings, base_dir: Path) -> list[tuple[SettingPath
     if database.is_postgresql and importlib.util.find_spec("asyncpg") is None:
         reason = "PostgreSQL needs one more package: pip install 'tidegate[postgres]'"
         found.append((("stores", "database"), reason))
+    if settings.tracing.endpoint is not None and not otel_installed():
+        reason = "traces need one more package: pip install 'tidegate[otel]'"
+        found.append((("tracing", "endpoint"), reason))
     server = settings.server
     if server.control_port and server.port == server.control_port:
         found.append((("server", "control_port"), "is the data port's too; take another"))
@@ -274,6 +278,7 @@ def _risks(settings: Settings, kinds: Kinds, sources: Sources) -> list[str]:
             f"server.control_host: {settings.server.control_host} can be reached from other "
             "machines, and the admin token travels unencrypted to it; put a proxy with TLS in front"
         )
+    warnings += _tracing_risks(settings)
     for name, key in settings.keys.items():
         place = show_path(("keys", name, "secret"))
         if key.secret in sources.inline:
@@ -302,6 +307,16 @@ def _database_risks(settings: Settings, sources: Sources) -> list[str]:
                 f"stores.database: digests of keys may travel unencrypted to {', '.join(far)}; "
                 "add ?sslmode=verify-full to the address"
             )
+    return warnings
+
+
+def _tracing_risks(settings: Settings) -> list[str]:
+    tracing, warnings = settings.tracing, []
+    endpoint = tracing.endpoint or ""
+    if tracing.headers and endpoint.startswith("http://") and not _is_near(endpoint):
+        warnings.append(f"tracing: its headers travel unencrypted to {endpoint}")
+    if endpoint and tracing.capture_content:
+        warnings.append("tracing.capture_content: prompts and answers are sent to the collector")
     return warnings
 
 

@@ -12,6 +12,7 @@ from pydantic_core import PydanticUndefined
 
 from tidegate.config.database_url import DatabaseUrl
 from tidegate.config.environment import ALIASES, OVERRIDES
+from tidegate.config.otel_environment import OTEL_NAMES
 from tidegate.config.secret import Secret, Text
 from tidegate.config.settings import (
     KeySettings,
@@ -28,6 +29,7 @@ from tidegate.config.settings import (
     TargetSettings,
     TlsSettings,
 )
+from tidegate.config.tracing_settings import TracingSettings
 from tidegate.config.units import Duration, show_size
 
 SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
@@ -43,6 +45,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("metrics", MetricsSettings),
     ("ledger", LedgerSettings),
     ("logging", LoggingSettings),
+    ("tracing", TracingSettings),
 )
 
 _HEAD = """# Configuration
@@ -115,6 +118,14 @@ These names of other gateways' set-ups are understood, so that they need not cha
 |---|---|
 """
 
+_OTEL = """
+With the extra `otel` installed, the names of OpenTelemetry fill what the section `tracing` leaves
+out:
+
+| variable | meaning here |
+|---|---|
+"""
+
 
 def render_reference() -> str:
     """Return the whole page."""
@@ -125,6 +136,8 @@ def render_reference() -> str:
     parts += [f"| `{name}` | `{a}.{b}` |\n" for name, (a, b, _) in OVERRIDES.items()]
     parts.append(_ALIASES)
     parts += [f"| `{name}` | {meaning} |\n" for name, meaning in ALIASES.items()]
+    parts.append(_OTEL)
+    parts += [f"| `{name}` | {meaning} |\n" for name, meaning in OTEL_NAMES.items()]
     return "".join(parts)
 
 
@@ -154,6 +167,7 @@ def _type(field: FieldInfo) -> str:
 _TYPE_NAMES: dict[object, str] = {
     bool: "true or false",
     int: "number",
+    float: "number",
     str: "text",
     Secret: "secret",
     Text: "text or secret",

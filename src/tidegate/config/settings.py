@@ -12,9 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationInfo,
     field_validator,
@@ -39,7 +36,10 @@ from tidegate.config.field_types import (
     as_tuple,
 )
 from tidegate.config.secret import Secret, Text
-from tidegate.config.units import Duration
+from tidegate.config.section import Section
+from tidegate.config.section import between as _between
+from tidegate.config.section import seconds as _s
+from tidegate.config.tracing_settings import TracingSettings
 
 _KIB = 1024
 _MIB = 1024 * 1024
@@ -49,29 +49,6 @@ MIN_PEPPER_CHARACTERS = 32
 #: Units that a limit may be written in one day; those that are counted now.
 LIMIT_UNITS = ("requests", "tokens", "input_tokens", "output_tokens", "usd", "concurrency")
 SUPPORTED_UNITS = ("requests", "concurrency")
-
-
-def _s(seconds: float) -> Duration:
-    return Duration(round(seconds * 1e9))
-
-
-class Section(BaseModel):
-    """What all sections share: frozen, strict, no unknown field."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True
-    )
-
-
-def _between(least: Duration, most: Duration) -> Any:
-    """Bounds of a duration, told in the units that people write."""
-
-    def check(value: Duration) -> Duration:
-        if not least <= value <= most:
-            raise ValueError(f"must be between {least} and {most}")
-        return value
-
-    return AfterValidator(check)
 
 
 class TlsSettings(Section):
@@ -513,6 +490,9 @@ class Settings(Section):
     )
     ledger: LedgerSettings = Field(default_factory=LedgerSettings, description="The ledger.")
     logging: LoggingSettings = Field(default_factory=LoggingSettings, description="Logs.")
+    tracing: TracingSettings = Field(
+        default_factory=TracingSettings, description="OpenTelemetry: traces, and metrics by push."
+    )
 
 
 def _is_token(text: str) -> bool:

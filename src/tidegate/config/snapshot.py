@@ -149,6 +149,28 @@ class MetricsSnapshot(msgspec.Struct, frozen=True):
         return f"MetricsSnapshot({self.access!r}, …)"
 
 
+class TracingSnapshot(msgspec.Struct, frozen=True):
+    """Where spans and metrics go as OTLP. `endpoint` None: nowhere.
+
+    `old_names`: attributes have their former names as well. `resource`: attributes of everything
+    that is sent, `service.name` included.
+    """
+
+    endpoint: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    sample_ratio: float = 1.0
+    follow_client: bool = True
+    capture_content: bool = False
+    old_names: bool = False
+    export_metrics: bool = False
+    metrics_interval_s: float = 60.0
+    resource: tuple[tuple[str, str], ...] = ()
+
+    @override
+    def __repr__(self) -> str:
+        return f"TracingSnapshot({self.endpoint!r}, …)"
+
+
 class LedgerSnapshot(msgspec.Struct, frozen=True):
     """How attempts are recorded. Days are whole; None keeps for ever."""
 
@@ -195,6 +217,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     ledger: LedgerSnapshot = LedgerSnapshot()
     prices: bytes = b""
     control: ControlSnapshot = ControlSnapshot()
+    tracing: TracingSnapshot = TracingSnapshot()
 
     @override
     def __repr__(self) -> str:
@@ -209,3 +232,14 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
 def decode_snapshot(data: bytes) -> Snapshot:
     """Unpack; raises `msgspec.ValidationError` when *data* is not a snapshot."""
     return msgspec.msgpack.decode(data, type=Snapshot)
+
+
+def secrets_of(snapshot: Snapshot) -> list[str]:
+    """Return the secrets in *snapshot*, so that a log can be kept free of them."""
+    found = [snapshot.metrics.token or "", *(value for _, value in snapshot.tracing.headers)]
+    for provider in snapshot.providers:
+        found.append(provider.credential or "")
+        found += [value for _, value in provider.headers]
+        userinfo = (provider.proxy or "").partition("://")[2].rpartition("@")[0]
+        found.append(userinfo.partition(":")[2])
+    return [secret for secret in found if secret]

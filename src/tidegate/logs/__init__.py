@@ -1,0 +1,1 @@
+"""What every process does to what it writes: nothing that looks like a credential leaves it."""
