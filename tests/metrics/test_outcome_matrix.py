@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from tests.metrics.moved_series import Moves, moves_between, read_series
-from tests.pipeline.scene import ANSWER, FakeAnswer, FakeExchange, FakeUpstream, Scene
+from tests.pipeline.scene import ANSWER, SECRET, FakeAnswer, FakeExchange, FakeUpstream, Scene
 
 from tidegate.config.snapshot import LimitSnapshot
 from tidegate.money import ModelPrice, Period, Price, Rates
@@ -31,26 +31,53 @@ SAMPLED = {"tidegate_ledger_write_seconds"}
 
 @dataclass(frozen=True)
 class Surface:
-    """One endpoint in one of its forms."""
+    """One endpoint in one of its forms.
+
+    Attributes:
+        pieces: Pieces in which the client gets the whole stream; what a translation holds back
+            until the end goes with the last one.
+    """
 
     endpoint: str
     path: str
     stream: bool = False
     bad_body_status: int = 400
+    pieces: int = 3
 
     @property
     def labels(self) -> tuple[str, str]:
         return self.endpoint, "true" if self.stream else "false"
 
-    def body(self, model: str = "m") -> Any:
-        if self.endpoint == "embeddings":
-            return {"model": model, "input": "hi"}
-        if self.endpoint == "completions":
-            return {"model": model, "prompt": "hi", "stream": self.stream}
+    @property
+    def translated(self) -> bool:
+        return self.endpoint in ("messages", "generate_content")
+
+    def body(self) -> dict[str, Any]:
         messages = [{"role": "user", "content": "hi"}]
-        return {"model": model, "messages": messages, "stream": self.stream}
+        if self.endpoint == "embeddings":
+            return {"input": "hi"}
+        if self.endpoint == "completions":
+            return {"prompt": "hi", "stream": self.stream}
+        if self.endpoint == "messages":
+            return {"messages": messages, "max_tokens": 9, "stream": self.stream}
+        if self.endpoint == "generate_content":
+            return {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}
+        return {"messages": messages, "stream": self.stream}
+
+    def request(
+        self, model: str = "m", body: bytes | None = None, secret: str | None = SECRET
+    ) -> FakeExchange:
+        """Return a client that asks here for *model*."""
+        path, _, query = self.path.partition("?")
+        whole: Any = {**self.body(), "model": model}
+        if self.endpoint == "generate_content":
+            path, whole = path.replace("MODEL", model), self.body()
+        exchange = FakeExchange(path=path, body=whole if body is None else body, secret=secret)
+        exchange.query = query.encode()
+        return exchange
 
 
+_GEMINI = "/v1beta/models/MODEL"
 SURFACES = (
     Surface("chat_completions", "/v1/chat/completions"),
     Surface("chat_completions", "/v1/chat/completions", stream=True),
@@ -58,6 +85,11 @@ SURFACES = (
     Surface("completions", "/v1/completions", stream=True),
     Surface("embeddings", "/v1/embeddings"),
     Surface("seed_chat", "/api/v1/chat", bad_body_status=422),
+    # Translated: the upstream of these tests speaks OpenAI's API.
+    Surface("messages", "/v1/messages"),
+    Surface("messages", "/v1/messages", stream=True, pieces=2),
+    Surface("generate_content", f"{_GEMINI}:generateContent"),
+    Surface("generate_content", f"{_GEMINI}:streamGenerateContent?alt=sse", stream=True, pieces=2),
 )
 
 
@@ -137,7 +169,7 @@ class Expected:
         if self.surface.stream:
             self.add("tidegate_tokens_total", "p0", model, "cached_input", by=1.0)
             self.add("tidegate_tokens_total", "p0", model, "reasoning", by=1.0)
-            self.pieces(3, model)
+            self.pieces(self.surface.pieces, model)
 
     def waste(self, cause: str, tokens: float, cost_usd: float, model: str = "m-up") -> None:
         self.add("tidegate_wasted_tokens_total", "p0", model, cause, by=tokens)
@@ -197,9 +229,7 @@ async def test_a_whole_answer_moves_the_full_set(surface: Surface) -> None:
     expected = Expected(surface)
     expected.request(200, "ok")
     expected.whole()
-    moved = await moved_by(
-        make_scene(good_answer(surface)), FakeExchange(path=surface.path, body=surface.body())
-    )
+    moved = await moved_by(make_scene(good_answer(surface)), surface.request())
     assert_moves(moved, expected)
 
 
@@ -212,23 +242,23 @@ async def test_a_refusal_of_ours_moves_no_attempt(surface: Surface, reason: str)
     """It is a request with its status and outcome; only a 429 of ours is also `blocked`."""
     scene = make_scene(burst=1 if reason == "over the limit" else 100)
     expected = Expected(surface)
-    exchange = FakeExchange(path=surface.path, body=surface.body())
+    exchange = surface.request()
     if reason == "no key":
-        exchange = FakeExchange(path=surface.path, body=surface.body(), secret=None)
+        exchange = surface.request(secret=None)
         expected.add("tidegate_auth_failures_total", "missing")
         expected.request(401, "invalid_api_key", allowed=False)
     elif reason == "wrong key":
-        exchange = FakeExchange(path=surface.path, body=surface.body(), secret="tg-guess")
+        exchange = surface.request(secret="tg-guess")
         expected.add("tidegate_auth_failures_total", "unknown")
         expected.request(401, "invalid_api_key", allowed=False)
     elif reason == "no such model":
-        exchange = FakeExchange(path=surface.path, body=surface.body("nope"))
+        exchange = surface.request("nope")
         expected.request(404, "model_not_found", allowed=False)
     elif reason == "bad body":
-        exchange = FakeExchange(path=surface.path, body=b'{"model":')
+        exchange = surface.request(body=b'["model"')
         expected.request(surface.bad_body_status, "invalid_request", allowed=False)
     else:
-        await scene.run(FakeExchange(path=surface.path, body={**surface.body(), "stream": False}))
+        await scene.run(FakeExchange(method="GET", path="/v1/models"))
         expected.request(429, "rate_limit_exceeded", allowed=False)
         expected.add("rate_limit_blocked_total")
         expected.add("tidegate_rate_limit_decisions_total", "per-key", "blocked")
@@ -276,7 +306,7 @@ async def test_a_failed_attempt_moves_its_outcome(surface: Surface, failure: str
     expected.attempt(outcome, source="none")
     expected.overhead()
     scene = make_scene(step)
-    moved = await moved_by(scene, FakeExchange(path=surface.path, body=surface.body()))
+    moved = await moved_by(scene, surface.request())
     if worked:
         tokens = estimated_input(scene)
         expected.waste("cut", tokens, tokens / 1e6)
@@ -305,7 +335,7 @@ async def test_a_defect_of_ours_is_counted_too(surface: Surface) -> None:
     expected = Expected(surface)
     expected.request(500, "internal_error")
     expected.attempt("cancelled", source="none")
-    moved = await moved_by(scene, FakeExchange(path=surface.path, body=surface.body()))
+    moved = await moved_by(scene, surface.request())
     tokens = estimated_input(scene)
     expected.waste("cut", tokens, tokens / 1e6)
     assert_moves(moved, expected)
@@ -321,7 +351,7 @@ async def test_a_retry_names_why_and_what_the_first_attempt_wasted(surface: Surf
     expected.attempt("cut", source="none")
     expected.add("tidegate_upstream_retries_total", "p0", "cut")
     expected.whole()
-    moved = await moved_by(scene, FakeExchange(path=surface.path, body=surface.body()))
+    moved = await moved_by(scene, surface.request())
     tokens = estimated_input(scene)
     expected.waste("retry", tokens, tokens / 1e6)
     assert_moves(moved, expected)
@@ -336,7 +366,7 @@ async def test_a_fallback_names_why_and_what_the_first_model_wasted(surface: Sur
     expected.attempt("timeout", source="none")
     expected.add("tidegate_fallbacks_total", "spare", "timeout")
     expected.whole("spare-up")
-    moved = await moved_by(scene, FakeExchange(path=surface.path, body=surface.body()))
+    moved = await moved_by(scene, surface.request())
     tokens = estimated_input(scene)
     expected.waste("fallback", tokens, tokens / 1e6)
     assert_moves(moved, expected)
@@ -352,7 +382,7 @@ async def test_a_fallback_that_fails_as_well_is_the_end(surface: Surface) -> Non
     for model in ("m-up", "spare-up"):
         expected.attempt("timeout", source="none", model=model)
     expected.add("tidegate_fallbacks_total", "spare", "timeout")
-    moved = await moved_by(scene, FakeExchange(path=surface.path, body=surface.body()))
+    moved = await moved_by(scene, surface.request())
     for model, cause in (("m", "fallback"), ("spare", "cut")):
         tokens = estimated_input(scene, model)
         expected.waste(cause, tokens, tokens / 1e6, f"{model}-up")
@@ -371,7 +401,7 @@ async def test_a_client_that_leaves_before_the_answer(surface: Surface) -> None:
     expected.add("tidegate_client_disconnects_total", "upstream")
     moved = await moved_by(
         scene,
-        FakeExchange(path=surface.path, body=surface.body()),
+        surface.request(),
         leave_when=lambda: upstream.sent,
     )
     tokens = estimated_input(scene)
@@ -394,14 +424,14 @@ def partial(expected: Expected, scene: Scene, delivered: bytes, cause: str) -> N
 async def test_a_client_that_leaves_in_the_middle_of_a_stream(surface: Surface) -> None:
     """It had its 200; phase `answer`, partial usage, all of it waste of cause `disconnect`."""
     scene = make_scene(FakeAnswer(pieces=[FIRST, SECOND, asyncio.Event()]))
-    exchange = FakeExchange(path=surface.path, body=surface.body())
+    exchange = surface.request()
     expected = Expected(surface)
     expected.request(200, "client_gone")
     expected.attempt("cancelled", source="partial")
     expected.add("tidegate_client_disconnects_total", "answer")
     expected.pieces(2)
-    moved = await moved_by(scene, exchange, leave_when=lambda: exchange.sent == FIRST + SECOND)
-    partial(expected, scene, FIRST + SECOND, "disconnect")
+    moved = await moved_by(scene, exchange, leave_when=lambda: b'"ho"' in exchange.sent)
+    partial(expected, scene, exchange.sent, "disconnect")
     assert_moves(moved, expected)
 
 
@@ -424,10 +454,14 @@ async def test_a_stream_that_ends_too_early(surface: Surface, how: str) -> None:
     expected.request(200, outcome)
     expected.attempt(attempt, source="partial")
     expected.overhead()
-    delivered = FIRST + SECOND + b"".join(piece for piece in end if isinstance(piece, bytes))
-    expected.pieces(3 if STREAM_ERROR in end else 2)
-    moved = await moved_by(scene, FakeExchange(path=surface.path, body=surface.body()))
-    partial(expected, scene, delivered, "cut")
+    # The provider's error event is a piece as others are, and so is what a translation writes
+    # at the end of a body that stopped in the middle; else the last event is ours alone.
+    is_piece = STREAM_ERROR in end or (not end and surface.translated)
+    expected.pieces(3 if is_piece else 2)
+    exchange = surface.request()
+    moved = await moved_by(scene, exchange)
+    answer_end = None if is_piece else exchange.sent.rindex(b"\n\n", 0, -2) + 2
+    partial(expected, scene, exchange.sent[:answer_end], "cut")
     assert_moves(moved, expected)
 
 
@@ -440,7 +474,7 @@ async def test_a_stream_that_begins_with_an_error_was_none(surface: Surface) -> 
     expected.overhead()
     moved = await moved_by(
         make_scene(FakeAnswer(pieces=[STREAM_ERROR])),
-        FakeExchange(path=surface.path, body=surface.body()),
+        surface.request(),
     )
     assert_moves(moved, expected)
 
@@ -456,7 +490,7 @@ async def test_an_answer_without_usage_or_price_says_so(surface: Surface) -> Non
     scene = make_scene(answer)
     target = scene.gateway.state.routes["m"].targets[0]
     target.price = None
-    moved = await moved_by(scene, FakeExchange(path=surface.path, body=surface.body()))
+    moved = await moved_by(scene, surface.request())
     assert moved["tidegate_usage_source_total"] == {("estimated",): 1.0}
     assert moved["tidegate_unpriced_requests_total"] == {("p0", "m-up"): 1.0}
     assert moved["tidegate_tokens_total"]["p0", "m-up", "input"] == estimated_input(scene)
@@ -495,8 +529,8 @@ async def test_shadow_and_near_are_told_apart() -> None:
     shadow = LimitSnapshot("trial", "key", "requests", 1, MINUTE_NS, 1, "shadow")
     near = LimitSnapshot("small", "key", "requests", 2, MINUTE_NS, 2)
     scene = Scene({"m": [FakeUpstream(FakeAnswer(body=ANSWER))]}, limits=(shadow, near))
-    await scene.run(FakeExchange(body=SURFACES[0].body()))
-    moved = await moved_by(scene, FakeExchange(body=SURFACES[0].body()))
+    await scene.run(SURFACES[0].request())
+    moved = await moved_by(scene, SURFACES[0].request())
     assert moved["tidegate_rate_limit_decisions_total"] == {
         ("trial", "shadow"): 1.0, ("small", "allowed"): 1.0, ("small", "near"): 1.0,
     }  # fmt: skip

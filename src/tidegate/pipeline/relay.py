@@ -50,6 +50,7 @@ class StreamRelay:
     """
 
     __slots__ = (
+        "_body_ended",
         "_call",
         "_exchange",
         "_gateway",
@@ -77,6 +78,7 @@ class StreamRelay:
         self._last_at = 0.0
         self._sent_at = 0.0
         self._record: AttemptRecord | None = None
+        self._body_ended = False
         self._progress_at = 0.0
         self.deadline = self._loop.time() + SILENCE_S
         gateway.sweep.add(self)
@@ -103,10 +105,12 @@ class StreamRelay:
         self._sent_at = sent_at
         self._record = record
         self._progress_at = sent_at + PROGRESS_S
+        self._body_ended = False
         fault: UpstreamFault | None = None
         try:
             await answer.relay(self._on_data)
             if not scanner.done and scanner.error is None:
+                self._body_ended = True
                 self._take(scanner.end())
         except UpstreamFault as caught:
             fault = caught
@@ -205,7 +209,10 @@ class StreamRelay:
 
     def _end_after_error(self) -> None:
         """End behind the upstream's own error event, which has been forwarded."""
-        self._end("upstream_error", b"", "error_event")
+        if self._body_ended:  # a translation's word for a stream that stopped in the middle
+            self._end("stream_cut", b"", "cut")
+        else:
+            self._end("upstream_error", b"", "error_event")
 
     def _end_cut(self, upstream_outcome: str) -> None:
         error = BadUpstream("The provider's stream ended before it was finished.")
