@@ -1,0 +1,172 @@
+"""A target's Chat stream as neutral events.
+
+    event: content-delta    {"index": 0, "delta": {"message": {"content": {"text": "Hi"}}}}
+    event: tool-call-start  {"index": 0, "delta": {"message": {"tool_calls": {"id", "function"}}}}
+    event: message-end      {"delta": {"finish_reason": "COMPLETE", "usage": {…}}}
+
+Source: the API reference of Chat v2, streaming. What an event is, its `type` says.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from tidegate.dialects.cohere.answer import (
+    FINISH_READ,
+    WireCall,
+    WireFunction,
+    WireUsage,
+    decode_error,
+    neutral_usage,
+)
+from tidegate.dialects.neutral import (
+    Event,
+    Finish,
+    PartEnd,
+    Start,
+    StreamError,
+    TextDelta,
+    ThinkingDelta,
+    ToolDelta,
+    ToolStart,
+    UsageEvent,
+    WireError,
+)
+from tidegate.dialects.sse_reader import EventTooLarge, SseReader
+from tidegate.dialects.unreadable import UNREADABLE
+from tidegate.dialects.usage import Usage
+
+
+class _Content(msgspec.Struct):
+    text: str = ""
+    thinking: str = ""
+
+
+class _Message(msgspec.Struct):
+    content: _Content | list[_Content] | None = None
+    tool_plan: str = ""
+    tool_calls: WireCall | list[WireCall] | None = None
+
+
+class _Delta(msgspec.Struct):
+    message: _Message | None = None
+    finish_reason: str = ""
+    usage: WireUsage | None = None
+    error: str | None = None
+
+
+class _Event(msgspec.Struct):
+    type: str = ""
+    id: str = ""
+    index: int = 0
+    delta: _Delta | None = None
+
+
+_decode = msgspec.json.Decoder(_Event).decode
+
+
+class CohereStreamDecoder:
+    """Reads one stream; see `wire.StreamDecoder`."""
+
+    __slots__ = ("_calls", "_reader", "_started", "done", "finished", "usage")
+
+    def __init__(self, *, max_event_bytes: int) -> None:
+        self._reader = SseReader(max_event_bytes)
+        self._started = False
+        self._calls: dict[int, int] = {}
+        self.usage: Usage | None = None
+        self.finished = False
+        self.done = False
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Take what was read; return the events it completes."""
+        events: list[Event] = []
+        if self.done:
+            return events
+        try:
+            for name, payload in self._reader.feed(data):
+                self._take(name, payload, events)
+                if self.done:
+                    break
+        except EventTooLarge:
+            self._fail("An event of the provider's stream is too large.", events)
+        return events
+
+    def end(self) -> list[Event]:
+        """Take the end of the body."""
+        events: list[Event] = []
+        if self.done:
+            return events
+        for name, payload in self._reader.end():
+            self._take(name, payload, events)
+        if not self.done:
+            if self.finished:
+                self.done = True
+            else:
+                self._fail("The provider's stream ended before it was finished.", events)
+        return events
+
+    def _fail(self, message: str, events: list[Event]) -> None:
+        self.done = True
+        events.append(StreamError(WireError(502, message, "api_error", "upstream_error")))
+
+    def _take(self, name: bytes, payload: bytes, events: list[Event]) -> None:
+        if payload.strip() == b"[DONE]":
+            return
+        if name == b"error":
+            self.done = True
+            events.append(StreamError(decode_error(0, payload)))
+            return
+        try:
+            event = _decode(payload)
+        except UNREADABLE:
+            self._fail("The provider's stream holds an event that cannot be read.", events)
+            return
+        if not self._started:
+            if not event.type:
+                self.done = True
+                events.append(StreamError(decode_error(0, payload)))
+                return
+            self._started = True
+            events.append(Start(event.id))
+        delta = event.delta
+        if delta is None:
+            if event.type == "tool-call-end":
+                events.append(PartEnd())
+            return
+        if delta.message is not None and not self.finished:
+            self._take_message(event, delta.message, events)
+        if event.type == "message-end":
+            self._take_end(delta, events)
+
+    def _take_message(self, event: _Event, message: _Message, events: list[Event]) -> None:
+        contents = message.content if isinstance(message.content, list) else [message.content]
+        for content in contents:
+            if content is not None and content.text:
+                events.append(TextDelta(content.text))
+            if content is not None and content.thinking:
+                events.append(ThinkingDelta(content.thinking))
+        if message.tool_plan:
+            events.append(ThinkingDelta(message.tool_plan))
+        calls = message.tool_calls if isinstance(message.tool_calls, list) else [message.tool_calls]
+        for call in calls:
+            if call is None:
+                continue
+            function = call.function or WireFunction()
+            if event.type == "tool-call-start":
+                number = self._calls[event.index] = len(self._calls)
+                events.append(ToolStart(number, call.id, function.name))
+            if function.arguments and event.index in self._calls:
+                events.append(ToolDelta(self._calls[event.index], function.arguments))
+
+    def _take_end(self, delta: _Delta, events: list[Event]) -> None:
+        if delta.usage is not None:
+            usage = neutral_usage(delta.usage)
+            if usage is not None:
+                self.usage = usage
+                events.append(UsageEvent(usage))
+        if delta.finish_reason in ("ERROR", "TIMEOUT"):
+            self._fail(delta.error or "The provider's stream ended in an error.", events)
+            return
+        self.finished = self.done = True
+        events.append(Finish(FINISH_READ.get(delta.finish_reason, "other")))
