@@ -7,7 +7,7 @@ Vocabulary shared by all three questions:
 
 `family`
     A family's name as on the metrics page. Of a histogram, its count (`…_count`), or one
-    cumulative bucket (`…_bucket` with `match` `{"le": "1"}`).
+    cumulative bucket (`…_bucket` with `match` `{"le": "1.0"}`; bounds are compared as numbers).
 `match`
     Label name → the value it must have, or a frozen set of values of which it must have one.
 `by`
