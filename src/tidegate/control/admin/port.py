@@ -23,7 +23,7 @@ from tidegate.control.admin.security import Guard, HostNames
 from tidegate.control.eventlog import EventLog
 from tidegate.control.live.service import LiveService
 
-REQUEST_S: Final = 15.0
+REQUEST_S: Final = 10.0
 """How long a new connection may take to send its first request."""
 MOST_CONNECTIONS: Final = 100
 MAX_HEAD_BYTES: Final = 16 * 1024

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from tidegate.control.live.service import LiveService
 
 FIRST_RETRY_S: Final = 0.5
-LAST_RETRY_S: Final = 10.0
+TOLD_RETRY_S: Final = 4.0
+"""From this pause on it is not a predecessor that is about to let the port go."""
+LAST_RETRY_S: Final = 5.0
 MOST_KEYS: Final = 200_000
 """Keys whose names and limits are known here; the live view leaves out the rest."""
 
@@ -125,7 +127,7 @@ class AdminService:
             try:
                 return bind(wanted.host, wanted.port)
             except OSError as error:
-                if wait_s >= LAST_RETRY_S / 2 and not told:
+                if wait_s >= TOLD_RETRY_S and not told:
                     told = True
                     self._log.warning(
                         "the control port is not open: its address cannot be listened on; "

@@ -210,13 +210,11 @@ class _Growth:
 
 
 def _born(frame: Frame, tier: Tier) -> Frame | None:
-    """Return an empty reading to compare with when the instance began within this step."""
+    """Return an empty reading to compare with when the instance has just begun."""
     age_s = frame.time_s - frame.boot / 1e9
-    return (
-        Frame(frame.time_s - tier.step_s, frame.boot, array("d"))
-        if (age_s <= tier.step_s)
-        else None
-    )
+    if age_s > _GAP_STEPS * tier.step_s:
+        return None
+    return Frame(frame.time_s - tier.step_s, frame.boot, array("d"))
 
 
 def _is_something(value: float) -> bool:
