@@ -296,6 +296,7 @@ async def test_a_page_of_20_000_series_costs_50_ms(segment: Segment) -> None:
             last = now
 
     used: list[float] = []
+    stalls: list[float] = []
     counting = asyncio.create_task(count_turns())
     for _ in range(5):
         for number, child in enumerate(histograms):
@@ -308,12 +309,13 @@ async def test_a_page_of_20_000_series_costs_50_ms(segment: Segment) -> None:
         began = time.process_time()
         headers, packed = await page.render(OPENMETRICS, b"gzip")
         used.append(time.process_time() - began)
+        stalls.append(max(turns))
     counting.cancel()
     body = gzip.decompress(packed)
     assert body.count(b"\n") - body.count(b"\n#") > 20_000
     assert body.count(b' # {request_id="') >= 400
     assert b"openmetrics" in headers
-    assert statistics.median(turns) < 0.005
+    assert statistics.median(stalls) < 0.005
     assert min(used[1:]) < 0.050
 
 
