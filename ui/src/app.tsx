@@ -155,7 +155,7 @@ function Connection({ model }: { model: Live }) {
   if (model.stale) {
     return (
       <p class="link waiting" role="status">
-        <i aria-hidden="true" /> Stale: last reading at {clock(model.sampled_ms)}
+        <i aria-hidden="true" /> Stale: {model.sampled_ms > 0 ? `last reading at ${clock(model.sampled_ms)}` : "no reading yet"}
       </p>
     );
   }

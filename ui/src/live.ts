@@ -32,6 +32,7 @@ export class Live {
   readonly #series = new Map<string, Loaded>();
   readonly #listeners = new Set<() => void>();
   #timers: number[] = [];
+  #opened_ms = 0;
   #due = false;
 
   subscribe(listener: () => void): () => void {
@@ -84,7 +85,9 @@ export class Live {
   }
 
   get stale(): boolean {
-    return this.link?.state === "live" && this.sampled_ms > 0 && Date.now() - this.sampled_ms > STALE_MS;
+    // A stream that opened and never brought a reading is stale too.
+    const heard_ms = Math.max(this.sampled_ms, this.#opened_ms);
+    return this.link?.state === "live" && Date.now() - heard_ms > STALE_MS;
   }
 
   /** Tell all readers, at most once a frame. */
@@ -166,6 +169,7 @@ export class Live {
 
   /** What was missed while there was no stream is asked for again. */
   #opened(): void {
+    this.#opened_ms = Date.now();
     for (const [name, loaded] of this.#series) {
       const [range, by] = name.split(" ") as [Range, By];
       if (!loaded.loading) void this.#load(range, by, loaded);
