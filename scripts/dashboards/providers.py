@@ -14,6 +14,9 @@ from tidegate.metrics.families import dialects, quotas, streams, upstream, usage
 FAILED = '!~"ok|http_4xx|cancelled"'
 _NO_QUOTA = "no provider has told its limits in the last two minutes"
 _TARGET = ["provider", "model"]
+#: A fallback's model is the name that clients use, not the one that a provider uses.
+_ALL = Scope()
+_NOT_NARROWED = "Of all models: the choice above is of the names that providers use."
 _LEGEND = "{{provider}} {{model}}"
 
 
@@ -55,8 +58,9 @@ def _tiles(board: Board, scope: Scope) -> None:
     )
     board.tile(
         "Fallbacks per second",
-        scope.rate(upstream.FALLBACKS).or_zero(),
+        _ALL.rate(upstream.FALLBACKS).or_zero(),
         [(None, GOOD), (0.1, DOUBTFUL), (1, BAD)],
+        note=_NOT_NARROWED,
         width=4,
     )
     board.tile(
@@ -128,10 +132,11 @@ def _failures(board: Board, scope: Scope) -> None:
         "Fallbacks by reason",
         [
             Line(
-                scope.rate(upstream.FALLBACKS, ["model", "reason"]).or_zero(),
+                _ALL.rate(upstream.FALLBACKS, ["model", "reason"]).or_zero(),
                 "{{model}} {{reason}}",
             )
         ],
+        note=_NOT_NARROWED,
         unit="reqps",
         style="stack",
         idle="no fallbacks",
@@ -140,7 +145,7 @@ def _failures(board: Board, scope: Scope) -> None:
         "Fields lost in translation",
         [
             Line(
-                scope.rate(dialects.FIDELITY, ["dialect_in", "dialect_out", "field"]).or_zero(),
+                _ALL.rate(dialects.FIDELITY, ["dialect_in", "dialect_out", "field"]).or_zero(),
                 "{{dialect_in}} → {{dialect_out}} {{field}}",
             )
         ],
