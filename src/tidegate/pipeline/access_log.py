@@ -92,6 +92,8 @@ class AccessLog:
             f'"request_id":"{call.request_id}","status":{status},"outcome":"{call.outcome}",'
             f'"duration_ms":{duration_s * 1e3:.3f},"client_ip":"{call.exchange.client_ip}"'
         )
+        if call.trace_id is not None:
+            line += f',"trace_id":"{call.trace_id}"'
         if target is not None:
             line += f',"attempts":{call.attempts},"upstream_ms":{call.upstream_s * 1e3:.3f}'
         if call.ttft_s is not None:

@@ -31,10 +31,12 @@ from tidegate.pipeline.forward import lines_to_client
 from tidegate.pipeline.gateway import Gateway
 from tidegate.pipeline.relay import StreamRelay
 from tidegate.pipeline.settle import finish
+from tidegate.pipeline.traces import begin_attempt
 from tidegate.pipeline.translation import Translation, translate
 from tidegate.routing.plan import ModelRoute
 from tidegate.routing.retry import PASSED_STATUSES, backoff_s
 from tidegate.routing.target import Target
+from tidegate.tracing.trace import ObservedAnswer
 from tidegate.upstream.answer import UpstreamAnswer, UpstreamFault
 
 log = logging.getLogger("tidegate.pipeline")
@@ -202,6 +204,10 @@ async def attempt(
     call.attempts += 1
     call.target = target
     record = AttemptRecord(gateway, call, target, len(body))
+    if call.trace is None:
+        lines += call.plan.trace_lines
+    else:
+        lines += begin_attempt(call.trace, call, record, body, translation)
     sent_at = monotonic()
     answer: UpstreamAnswer | None = None
     outcome = "cancelled"
@@ -215,6 +221,8 @@ async def attempt(
             body,
             deadline=deadline,
         )
+        if record.span is not None:
+            answer = ObservedAnswer(answer, record.span)
         call.upstream = answer
         if sent_at >= target.meters.quota_due_s:
             target.meters.note_quotas(answer.headers)

@@ -9,11 +9,13 @@ from tidegate.dialects.usage import Usage
 from tidegate.ids import attempt_id
 from tidegate.ledger.records import Outcome, UsageSource
 from tidegate.pipeline.meters import Loss
+from tidegate.pipeline.traces import end_attempt
 
 if TYPE_CHECKING:
     from tidegate.pipeline.call import Call
     from tidegate.pipeline.gateway import Gateway
     from tidegate.routing.target import Target
+    from tidegate.tracing.trace import AttemptSpan
 
 _NOTHING = Usage()
 #: One write in 64 is timed, by the low bits of the clock.
@@ -40,6 +42,7 @@ class AttemptRecord:
         target: The deployment that is tried.
         request_bytes: Length of the body sent to it.
         loss: What the attempt used for nothing, as far as what follows it decides the cause.
+        span: The attempt in a recorded trace; None in any other.
     """
 
     __slots__ = (
@@ -54,6 +57,7 @@ class AttemptRecord:
         "_sent_at",
         "loss",
         "request_bytes",
+        "span",
         "target",
     )
 
@@ -66,6 +70,7 @@ class AttemptRecord:
         self.request_bytes = request_bytes
         self._closed = False
         self.loss: Loss | None = None
+        self.span: AttemptSpan | None = None
         self._bytes_before = call.delivered_bytes
         self._sent_at = monotonic()
         self._attempt_id = attempt_id(call.request_id, call.attempts)
@@ -139,6 +144,8 @@ class AttemptRecord:
         counted = usage or _NOTHING
         cost_nano_usd = target.cost_nano_usd(counted) if usage is not None else 0
         target.meters.count_usage(usage, source, cost_nano_usd)
+        if self.span is not None:
+            end_attempt(self.span, call, outcome, status, usage, told is not None, cost_nano_usd)
         tap = self._gateway.access_log.tap
         if tap is not None:
             tap.attempt(call, target, outcome, status, duration_s, cost_nano_usd)

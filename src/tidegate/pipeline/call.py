@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tidegate.pipeline.head_plan import HeadPlan
     from tidegate.pipeline.operation import Operation
     from tidegate.routing.target import Target
+    from tidegate.tracing.trace import Trace
     from tidegate.upstream.answer import UpstreamAnswer
 
 
@@ -43,6 +44,8 @@ class Call:
         wants_usage: Whether the client asked for a stream's usage event itself.
         choices: How many answers a stream has to finish before it is whole (`n`).
         upstream: The answer being read, if any.
+        trace: Its place in a trace; None where nothing is traced.
+        trace_id: The trace's id, if it is recorded.
     """
 
     # Defaults stand on the class: most of a refused or whole request never sets them, and
@@ -63,6 +66,8 @@ class Call:
     wants_usage: bool = False
     choices: int = 1
     upstream: UpstreamAnswer | None = None
+    trace: Trace | None = None
+    trace_id: str | None = None
 
     def __init__(
         self,

@@ -11,10 +11,11 @@ ALWAYS = frozenset(
     {
         b"idempotency-key",
         b"x-client-request-id",
-        b"traceparent",
-        b"tracestate",
     }
 )
+
+#: Sent on as they came where nothing is traced here; a tracing gateway puts its own in place.
+TRACE = frozenset({b"traceparent", b"tracestate"})
 
 #: Sent on where the provider speaks OpenAI's dialect as the caller does.
 OPENAI = frozenset({b"openai-beta", b"openai-organization", b"openai-project"})

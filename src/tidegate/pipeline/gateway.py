@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tidegate.pipeline.meters import Meters
     from tidegate.routing.plan import ModelRoute
     from tidegate.sweep import Sweep
+    from tidegate.tracing.tracer import Tracer
 
 #: `(content header lines, body)` of the metrics page for an Accept and Accept-Encoding.
 RenderPage = Callable[[bytes | None, bytes | None], Awaitable[tuple[bytes, bytes]]]
@@ -143,6 +144,7 @@ class Gateway:
         sweep: Deadlines.
         loop: The worker's event loop.
         render_page: The metrics page.
+        tracer: Begins traces; None where nothing is traced.
         is_ready: Whether new traffic should be sent here.
         chance: Source of numbers in [0, 1) for weights and jitter.
     """
@@ -175,3 +177,4 @@ class Gateway:
         self.render_page = render_page
         self.is_ready = is_ready
         self.chance = chance
+        self.tracer: Tracer | None = None

@@ -31,6 +31,7 @@ from tidegate.pipeline.endpoint import Endpoint, RouteTable
 from tidegate.pipeline.gateway import Gateway
 from tidegate.pipeline.head_plan import HeadPlan
 from tidegate.pipeline.settle import refuse, settle
+from tidegate.pipeline.traces import begin_trace, finish_trace
 from tidegate.routing.plan import ModelRoute
 
 log = logging.getLogger("tidegate.pipeline")
@@ -57,6 +58,8 @@ class Pipeline:
         call = Call(
             exchange, endpoint or _unknown(exchange.path), plan, gateway.state, request_id()
         )
+        if gateway.tracer is not None and call.endpoint.counted:
+            begin_trace(gateway.tracer, call)
         in_flight = gateway.meters.in_flight
         in_flight.inc()
         try:
@@ -77,6 +80,8 @@ class Pipeline:
             in_flight.dec()
             if not call.settled:
                 settle(gateway, call, call.status)
+            if call.trace is not None:
+                finish_trace(call.trace, call)
 
 
 def identify(gateway: Gateway, call: Call) -> Principal:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tidegate.pipeline.forward import ALWAYS, lines_to_upstream
+from tidegate.pipeline.forward import ALWAYS, TRACE, lines_to_upstream
 
 if TYPE_CHECKING:
     from tidegate.edge.exchange import Exchange
@@ -26,6 +26,7 @@ class HeadPlan:
         tail: The name behind an endpoint's path.
         forwarded: Header lines that go on to a provider that speaks the caller's dialect.
         forwarded_always: Those of them that any provider understands.
+        trace_lines: The client's own trace headers, which go on where nothing is traced here.
         principal: Whose key the head holds, as of `keys_changes`; None until looked up.
         keys_changes: State of the key table that `principal` was found in.
     """
@@ -37,6 +38,7 @@ class HeadPlan:
         "keys_changes",
         "principal",
         "tail",
+        "trace_lines",
     )
 
     def __init__(self, routes: RouteTable, exchange: Exchange) -> None:
@@ -44,6 +46,7 @@ class HeadPlan:
         self.endpoint, self.tail = routes.find(exchange.method, exchange.path)
         operation = None if self.endpoint is None else self.endpoint.operation
         self.forwarded_always = lines_to_upstream(exchange.headers, ALWAYS)
+        self.trace_lines = lines_to_upstream(exchange.headers, TRACE)
         self.forwarded = self.forwarded_always
         if operation is not None:
             self.forwarded += lines_to_upstream(exchange.headers, operation.forwards)

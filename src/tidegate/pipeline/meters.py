@@ -41,6 +41,10 @@ def exemplar_of(call: Call) -> tuple[str, str]:
 
     A `traceparent` is text of the client's: only 32 hex digits of it are ever taken.
     """
+    if call.trace is not None:
+        if call.trace_id is not None:
+            return "trace_id", call.trace_id
+        return "request_id", call.request_id
     given = call.exchange.headers.get(b"traceparent", b"")
     if len(given) == 55:
         version, _, rest = given.decode("latin-1").partition("-")
