@@ -26,6 +26,7 @@ from tidegate.pipeline.operation import (
     GENERATE_CONTENT,
     Operation,
 )
+from tidegate.pipeline.translation import read_ahead
 from tidegate.routing.target import Target
 
 
@@ -53,6 +54,7 @@ async def serve_method(gateway: Gateway, call: Call) -> None:
         call.wants_usage = True
     route = call.state.route(model, principal)
     call.model = route.name
+    read_ahead(call, request, route)
     await admit(gateway, call, principal, route)
     if endpoint.operation is GEMINI_COUNT:
         await count_tokens(gateway, call, request, route)

@@ -11,6 +11,7 @@ from tidegate.pipeline.endpoint import Endpoint
 from tidegate.pipeline.gateway import Gateway
 from tidegate.pipeline.handle import admit_at_once, admit_later, hold_back, identify
 from tidegate.pipeline.operation import CHAT_COMPLETION, EMBEDDING, TEXT_COMPLETION, Operation
+from tidegate.pipeline.translation import read_ahead
 
 
 async def serve_model(gateway: Gateway, call: Call) -> None:
@@ -31,6 +32,8 @@ async def serve_model(gateway: Gateway, call: Call) -> None:
         call.choices = request.choices
     route = state.route(request.model, principal)
     call.model = route.name
+    if call.operation.name not in route.targets[0].paths:
+        read_ahead(call, request, route)
     if not admit_at_once(gateway, call, principal, route):
         await admit_later(gateway, call, principal, route)
     await run_attempts(gateway, call, request, route)

@@ -228,13 +228,13 @@ class StreamRelay:
             self._open()
         if self._record is not None:
             self._record.close(upstream_outcome, 200, self.usage)
+        if self._translation is not None and isinstance(self._scanner, StreamTranslation):
+            self._translation.count_losses(self._gateway, self._scanner.losses)
         settle(self._gateway, call, call.status)
         call.exchange.watcher = None
         if last:
             self._exchange.write(last)
         self._exchange.end()
-        if self._translation is not None and isinstance(self._scanner, StreamTranslation):
-            self._translation.count_losses(self._gateway, self._scanner.losses)
 
     @property
     def usage(self) -> Usage | None:

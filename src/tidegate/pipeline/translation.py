@@ -151,11 +151,7 @@ def translate(call: Call, request: _Request, route: ModelRoute, target: Target) 
             f"The model `{route.name}` cannot answer this endpoint "
             f"({call.endpoint.name}); it is served by a provider without it."
         )
-    if request.neutral is None:
-        request.neutral = front.decode_request(request.body)
-        # Where the path says them, the body does not.
-        request.neutral.model, request.neutral.stream = request.model, call.stream
-    translation = Translation(call, front, request.neutral, target, back)
+    translation = Translation(call, front, read_neutral(call, front, request), target, back)
     if route.unsupported == "reject":
         dropped = [loss for loss in translation.losses if loss.kind == "dropped"]
         if dropped:
@@ -163,6 +159,23 @@ def translate(call: Call, request: _Request, route: ModelRoute, target: Target) 
             raise Untranslatable(f"The model `{route.name}` does not support: {names}.")
     translation.told = route.unsupported != "drop"
     return translation
+
+
+def read_neutral(call: Call, front: Wire, request: _Request) -> NeutralRequest:
+    """Return the request in neutral form, read once. Raises `BadRequest`."""
+    neutral = request.neutral
+    if neutral is None:
+        neutral = request.neutral = front.decode_request(request.body)
+        # Where the path says them, the body does not.
+        neutral.model, neutral.stream = request.model, call.stream
+    return neutral
+
+
+def read_ahead(call: Call, request: _Request, route: ModelRoute) -> None:
+    """Read a request that will be translated before it consumes anything: it may be unreadable."""
+    front = call.operation.wire
+    if front is not None and call.operation.name not in route.targets[0].paths:
+        read_neutral(call, front, request)
 
 
 def _wire_of(target: Target) -> Back | None:
