@@ -184,9 +184,39 @@ keys: {k: {secret: env:NOT_SET, limits: [c]}}
             "must be token, as a token is given; the page would be open",
         ),
         (
-            "metrics: {listen: 127.0.0.1:9}",
+            "metrics: {listen: 9464}",
             "metrics.listen",
-            "a second listener is not supported yet",
+            "must be host:port, such as 127.0.0.1:9464 or [::1]:9464",
+        ),
+        (
+            "metrics: {listen: '::1:9464'}",
+            "metrics.listen",
+            "needs brackets around an IPv6 address: [::1]:9464",
+        ),
+        (
+            "metrics: {listen: '127.0.0.1:8000'}",
+            "metrics.listen",
+            "has the data port; take another",
+        ),
+        (
+            "metrics: {tls: {certificate: a, key: b}}",
+            "metrics.tls",
+            "needs metrics.listen; server.tls is for the data port",
+        ),
+        (
+            "metrics: {listen: '127.0.0.1:9464', tls: {certificate: /no/such, key: /dev/null}}",
+            "metrics.tls.certificate",
+            "cannot read /no/such: No such file or directory",
+        ),
+        (
+            "metrics: {networks: [10.0.0.1/8]}",
+            "metrics.networks[0]",
+            "must be an IP address or a network such as 10.0.0.0/8",
+        ),
+        (
+            "metrics: {access: private, networks: [10.0.0.0/8, 203.0.113.0/24]}",
+            "metrics.networks[1]",
+            "is no private network, so access: private shuts it out; take access: open",
         ),
         ("keys: {k: {}}", "keys.k.secret", "is required"),
         ("keys: {k: {secret: ''}}", "keys.k.secret", "must not be empty"),

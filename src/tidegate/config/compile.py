@@ -5,8 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from tidegate.config.digest import key_digest
+from tidegate.config.listen_address import split_listen
 from tidegate.config.provider_kind import Kinds
-from tidegate.config.settings import ProviderSettings, ServerSettings, Settings, StoreSettings
+from tidegate.config.settings import (
+    ProviderSettings,
+    ServerSettings,
+    Settings,
+    StoreSettings,
+    TlsSettings,
+)
 from tidegate.config.snapshot import (
     ControlSnapshot,
     DatabaseSnapshot,
@@ -55,6 +62,9 @@ def compile_snapshot(
             token=settings.metrics.token.reveal() if settings.metrics.token else None,
             max_series_per_family=settings.metrics.max_series_per_family,
             identity_labels=settings.metrics.identity_labels,
+            networks=settings.metrics.networks,
+            listen=split_listen(settings.metrics.listen) if settings.metrics.listen else None,
+            tls=_tls(settings.metrics.tls),
         ),
         pepper=pepper,
         data_dir=str(data_dir),
@@ -122,11 +132,10 @@ def database_snapshot(stores: StoreSettings) -> DatabaseSnapshot | None:
 
 
 def _edge(server: ServerSettings) -> EdgeSnapshot:
-    tls = server.tls
     return EdgeSnapshot(
         host=server.host,
         port=server.port,
-        tls=TlsSnapshot(str(tls.certificate), str(tls.key)) if tls else None,
+        tls=_tls(server.tls),
         max_header_bytes=server.max_header_bytes,
         max_headers=server.max_headers,
         max_target_bytes=server.max_target_bytes,
@@ -140,6 +149,10 @@ def _edge(server: ServerSettings) -> EdgeSnapshot:
         trusted_proxies=server.trusted_proxies,
         drain_s=server.drain_seconds.seconds,
     )
+
+
+def _tls(tls: TlsSettings | None) -> TlsSnapshot | None:
+    return TlsSnapshot(str(tls.certificate), str(tls.key)) if tls else None
 
 
 def _provider(name: str, provider: ProviderSettings, kinds: Kinds) -> ProviderSnapshot:

@@ -14,6 +14,8 @@ from pydantic import ValidationError
 
 from tidegate.config.document import Document, read_document
 from tidegate.config.environment import Overlay
+from tidegate.config.listen_address import split_listen
+from tidegate.config.networks import PRIVATE, NetworkSet
 from tidegate.config.otel_environment import otel_installed
 from tidegate.config.provider_kind import Kinds
 from tidegate.config.proxies import check_proxy, proxy_variable
@@ -182,15 +184,16 @@ def _with_data_dir(settings: Settings, base_dir: Path) -> Settings:
 
 
 def _with_absolute_tls(settings: Settings, base_dir: Path) -> Settings:
-    tls = settings.server.tls
-    if tls is None:
-        return settings
-    update = {
-        "certificate": (base_dir / tls.certificate).absolute(),
-        "key": (base_dir / tls.key).absolute(),
-    }
-    server = settings.server.model_copy(update={"tls": tls.model_copy(update=update)})
-    return settings.model_copy(update={"server": server})
+    update: dict[str, object] = {}
+    for name, section in (("server", settings.server), ("metrics", settings.metrics)):
+        tls = section.tls
+        if tls is not None:
+            paths = {
+                "certificate": (base_dir / tls.certificate).absolute(),
+                "key": (base_dir / tls.key).absolute(),
+            }
+            update[name] = section.model_copy(update={"tls": tls.model_copy(update=paths)})
+    return settings.model_copy(update=update)
 
 
 def _late_problems(settings: Settings, base_dir: Path) -> list[tuple[SettingPath, str]]:
@@ -218,8 +221,29 @@ def _late_problems(settings: Settings, base_dir: Path) -> list[tuple[SettingPath
     server = settings.server
     if server.control_port and server.port == server.control_port:
         found.append((("server", "control_port"), "is the data port's too; take another"))
-    if server.tls is not None:
-        found += _tls_problems(base_dir / server.tls.certificate, base_dir / server.tls.key)
+    found += _page_problems(settings)
+    page_tls = settings.metrics.tls if settings.metrics.listen is not None else None
+    for name, tls in (("server", server.tls), ("metrics", page_tls)):
+        if tls is not None:
+            found += _tls_problems(name, base_dir / tls.certificate, base_dir / tls.key)
+    return found
+
+
+def _page_problems(settings: Settings) -> list[tuple[SettingPath, str]]:
+    """Return why nobody could read the metrics page, or its listener cannot be."""
+    found: list[tuple[SettingPath, str]] = []
+    metrics, server = settings.metrics, settings.server
+    if metrics.listen is not None:
+        port = split_listen(metrics.listen)[1]
+        for name, other in (("data", server.port), ("control", server.control_port)):
+            if port and port == other:
+                found.append((("metrics", "listen"), f"has the {name} port; take another"))
+    if metrics.access == "private":
+        private = NetworkSet(PRIVATE)
+        for index, network in enumerate(metrics.networks):
+            if not private.overlaps(NetworkSet((network,))):
+                reason = "is no private network, so access: private shuts it out; take access: open"
+                found.append((("metrics", "networks", index), reason))
     return found
 
 
@@ -239,7 +263,7 @@ def _limit_problems(settings: Settings) -> list[tuple[SettingPath, str]]:
     return found
 
 
-def _tls_problems(certificate: Path, key: Path) -> list[tuple[SettingPath, str]]:
+def _tls_problems(section: str, certificate: Path, key: Path) -> list[tuple[SettingPath, str]]:
     import ssl  # only here: it costs 10 ms and most gateways have TLS ended in front
 
     found: list[tuple[SettingPath, str]] = []
@@ -247,7 +271,7 @@ def _tls_problems(certificate: Path, key: Path) -> list[tuple[SettingPath, str]]
         try:
             path.open("rb").close()
         except OSError as error:
-            found.append((("server", "tls", field), f"cannot read {path}: {error.strerror}"))
+            found.append(((section, "tls", field), f"cannot read {path}: {error.strerror}"))
     if not found:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         try:
@@ -255,7 +279,7 @@ def _tls_problems(certificate: Path, key: Path) -> list[tuple[SettingPath, str]]
             context.load_cert_chain(certificate, key, password="")
         except (ssl.SSLError, ValueError, OSError) as error:
             reason = getattr(error, "reason", None) or "not a PEM pair without a passphrase"
-            found.append((("server", "tls"), f"certificate and key cannot be used: {reason}"))
+            found.append(((section, "tls"), f"certificate and key cannot be used: {reason}"))
     return found
 
 

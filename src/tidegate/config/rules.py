@@ -218,8 +218,8 @@ def _metrics_problems(raw: Mapping[str, Any]) -> Iterator[Problem]:
     metrics = raw.get("metrics")
     if not isinstance(metrics, dict):
         return
-    if metrics.get("listen") is not None:
-        yield ("metrics", "listen"), "a second listener is not supported yet"
+    if metrics.get("tls") is not None and metrics.get("listen") is None:
+        yield ("metrics", "tls"), "needs metrics.listen; server.tls is for the data port"
     wants_token = metrics.get("access") == "token"
     if wants_token and metrics.get("token") is None:
         yield ("metrics", "token"), "access: token needs one: env:NAME or file:PATH"

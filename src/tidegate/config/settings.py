@@ -35,6 +35,7 @@ from tidegate.config.field_types import (
     Workers,
     as_tuple,
 )
+from tidegate.config.listen_address import ListenAddress
 from tidegate.config.secret import Secret, Text
 from tidegate.config.section import Section
 from tidegate.config.section import between as _between
@@ -52,7 +53,7 @@ SUPPORTED_UNITS = ("requests", "concurrency")
 
 
 class TlsSettings(Section):
-    """Certificate of the data port."""
+    """Certificate of a port, read anew at each reload."""
 
     certificate: PathSetting = Field(
         description="PEM file with the certificate and its chain, relative to this file."
@@ -416,10 +417,21 @@ class MetricsSettings(Section):
     )
     token: Secret | None = Field(
         default=None,
-        description="Bearer token of the page, with `access: token`: `env:NAME` or `file:…`.",
+        description="Bearer token of the page, or password with any user name, with "
+        "`access: token`: `env:NAME` or `file:…`.",
     )
-    listen: Any = Field(
-        default=None, description="A second listener for the page. Not supported yet."
+    networks: Networks = Field(
+        default=(),
+        description="Only these addresses and networks may read it, whatever `access` asks for "
+        "beside that. Empty: no such rule.",
+    )
+    listen: ListenAddress | None = Field(
+        default=None,
+        description="`host:port` of a listener for the page, `/livez` and `/readyz` alone; the "
+        "data port then has no page. Changes at a restart.",
+    )
+    tls: TlsSettings | None = Field(
+        default=None, description="TLS on `listen`; plain HTTP without."
     )
     max_series_per_family: Annotated[int, Field(ge=10, le=100_000)] = Field(
         default=2_000, description="Label sets of one metric; further ones are counted as `other`."

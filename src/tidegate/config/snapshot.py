@@ -22,7 +22,7 @@ else:
 
 
 class TlsSnapshot(msgspec.Struct, frozen=True):
-    """Paths of the PEM files of the data listener."""
+    """Paths of a listener's PEM files."""
 
     certificate: str
     key: str
@@ -137,12 +137,19 @@ class ControlSnapshot(msgspec.Struct, frozen=True):
 
 
 class MetricsSnapshot(msgspec.Struct, frozen=True):
-    """Who may read the page, and the caps on its series."""
+    """Who may read the page and where, and the caps on its series.
+
+    `networks` empty: any address. `listen` None: the page is on the data port. `tls` is that of
+    `listen`.
+    """
 
     access: str = "open"
     token: str | None = None
     max_series_per_family: int = 2_000
     identity_labels: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+    listen: tuple[str, int] | None = None
+    tls: TlsSnapshot | None = None
 
     @override
     def __repr__(self) -> str:

@@ -18,7 +18,8 @@ PROTOCOL: Final = 1
 
 
 class Attach(msgspec.Struct, frozen=True, tag="attach"):
-    """First message to a child; the frame carries its descriptors (memory, then listener).
+    """First message to a child; the frame carries its descriptors: the memory, and for workers
+    the listeners, of the data port and then, if it has one of its own, of the metrics page.
 
     `slot` is its column of cells, `incarnation` counts the slot's processes.
     """

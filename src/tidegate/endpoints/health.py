@@ -34,8 +34,11 @@ async def seed_health(gateway: Gateway, call: Call) -> None:
         finish(gateway, call, 503, _JSON, b'{"status":"unavailable"}')
 
 
-ENDPOINTS = (
+PROBES = (
     Endpoint("livez", b"GET", b"/livez", OPENAI, live, counted=False),
     Endpoint("readyz", b"GET", b"/readyz", OPENAI, ready, counted=False),
+)
+ENDPOINTS = (
+    *PROBES,
     Endpoint("health", b"GET", b"/api/v1/health", SEED, seed_health, counted=False),
 )

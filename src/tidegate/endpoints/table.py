@@ -14,8 +14,8 @@ from tidegate.endpoints import (
 from tidegate.pipeline.endpoint import RouteTable
 
 
-def route_table() -> RouteTable:
-    """Return the data port's whole routing table."""
+def route_table(*, has_page: bool = True) -> RouteTable:
+    """Return the data port's whole routing table; without the metrics page if it is elsewhere."""
     return RouteTable(
         (
             *openai_completions.ENDPOINTS,
@@ -24,6 +24,11 @@ def route_table() -> RouteTable:
             *gemini.ENDPOINTS,
             *seed_chat.ENDPOINTS,
             *health.ENDPOINTS,
-            *metrics.ENDPOINTS,
+            *(metrics.ENDPOINTS if has_page else ()),
         )
     )
+
+
+def page_table() -> RouteTable:
+    """Return what the metrics page's own listener serves: the page, `/livez` and `/readyz`."""
+    return RouteTable((*metrics.ENDPOINTS, *health.PROBES))

@@ -79,7 +79,7 @@ class Fleet:
         self._owner = owner
         self._modules: Final = {"worker": worker_module, "control": control_module}
         self._segment: Segment | None = None
-        self._listener_fd = -1
+        self._listener_fds: tuple[int, ...] = ()
         self._timers: dict[Seat, Timer] = {}
 
     @property
@@ -99,10 +99,10 @@ class Fleet:
         seat.current = Child(seat, spawned.pid, Channel(spawned.channel))
         self.adopt(seat.current)
 
-    def open(self, segment: Segment, listener_fd: int) -> None:
-        """The memory and the listener exist: attach what was started early."""
+    def open(self, segment: Segment, listener_fds: tuple[int, ...]) -> None:
+        """The memory and the listeners exist: attach what was started early."""
         self._segment = segment
-        self._listener_fd = listener_fd
+        self._listener_fds = listener_fds
         for child in list(self.children.values()):
             if child.slot < 0:
                 self._attach(child)
@@ -163,7 +163,7 @@ class Fleet:
         assert slot is not None
         descriptors = [self._segment.fd]
         if child.is_worker:
-            descriptors.append(self._listener_fd)
+            descriptors += self._listener_fds
         try:
             child.attach(self._segment, slot, descriptors)
         except OSError:

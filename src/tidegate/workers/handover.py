@@ -25,7 +25,7 @@ from tidegate.workers.instance_lock import InstanceLock
 from tidegate.workers.plan import Plan
 from tidegate.workers.spawn import HANDOVER_VARIABLE
 
-HANDOVER_VERSION: Final = 1
+HANDOVER_VERSION: Final = 2
 """Raised with each change of these records that an older or newer program cannot read."""
 
 HELD_SIGNALS: Final = frozenset(
@@ -64,6 +64,8 @@ class Handover(msgspec.Struct, frozen=True):
     keys_generation: int
     keys: bytes
     children: tuple[HandedChild, ...]
+    page_listener_fd: int = -1
+    page_url: str = ""
 
 
 def describe(
@@ -82,6 +84,8 @@ def describe(
         keys_generation=fleet.keys.generation,
         keys=fleet.keys.table,
         children=tuple(_describe_child(child) for child in fleet.children.values()),
+        page_listener_fd=-1 if instance.page_listener is None else instance.page_listener.fileno(),
+        page_url=instance.page_url,
     )
 
 
@@ -108,6 +112,8 @@ def give(handover: Handover) -> None:
     The command line is the one that this process was started with.
     """
     descriptors = [handover.lock_fd, handover.listener_fd, handover.segment_fd]
+    if handover.page_listener_fd >= 0:
+        descriptors.append(handover.page_listener_fd)
     descriptors += [child.channel_fd for child in handover.children if child.channel_fd >= 0]
     state_fd = os.memfd_create("tidegate-handover")
     signal.pthread_sigmask(signal.SIG_BLOCK, HELD_SIGNALS)
@@ -139,7 +145,18 @@ def resume_instance(handover: Handover) -> Instance:
         os.set_inheritable(descriptor, False)
     lock = InstanceLock(handover.lock_fd, after_kill=False)
     listener = socket.socket(fileno=handover.listener_fd)
-    return Instance(lock, listener, Segment.attach(handover.segment_fd), handover.url)
+    page_listener = None
+    if handover.page_listener_fd >= 0:
+        os.set_inheritable(handover.page_listener_fd, False)
+        page_listener = socket.socket(fileno=handover.page_listener_fd)
+    return Instance(
+        lock,
+        listener,
+        Segment.attach(handover.segment_fd),
+        handover.url,
+        page_listener=page_listener,
+        page_url=handover.page_url,
+    )
 
 
 def resume_fleet(handover: Handover, fleet: Fleet) -> None:

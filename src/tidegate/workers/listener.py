@@ -61,6 +61,14 @@ def _listen_once(host: str, port: int) -> socket.socket:
     return sock
 
 
+def listen_for_page(host: str, port: int, *, patience_s: float = 0.0) -> socket.socket:
+    """Return a socket for the metrics page alone; raises `ListenError` as `listen` does."""
+    try:
+        return listen(host, port, patience_s=patience_s)
+    except ListenError as error:
+        raise ListenError(f"metrics.listen: {error}") from error
+
+
 def listening_url(sock: socket.socket, host: str, *, tls: bool = False) -> str:
     """Return `http://HOST:PORT` of *sock*, with the port that it really has."""
     port = sock.getsockname()[1]
@@ -73,7 +81,7 @@ def _explain(host: str, port: int, error: OSError) -> str:
     if isinstance(error, socket.gaierror):
         return f"{where}: no such host name or address"
     if error.errno == errno.EADDRINUSE:
-        return f"{where}: another program uses it; stop that, or choose another --port"
+        return f"{where}: another program uses it; stop that, or choose another port"
     if error.errno == errno.EACCES:
         return f"{where}: not permitted (ports below 1024 need CAP_NET_BIND_SERVICE)"
     if error.errno == errno.EADDRNOTAVAIL:

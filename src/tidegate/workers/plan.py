@@ -45,6 +45,8 @@ class Plan(NamedTuple):
         warnings: For the operator.
         needs_restart: Settings that differ from those of the running instance and were left.
         database: The server of keys and ledger, for control alone; None for the file.
+        page_listen: Where the metrics page has a listener of its own; None: on the data port.
+        page_tls: Whether that one speaks TLS.
     """
 
     generation: int
@@ -65,6 +67,8 @@ class Plan(NamedTuple):
     warnings: tuple[str, ...]
     needs_restart: tuple[str, ...] = ()
     database: DatabaseSnapshot | None = None
+    page_listen: tuple[str, int] | None = None
+    page_tls: bool = False
 
     def last_drain(self) -> Drain:
         """The order to drain when the instance ends."""
@@ -137,9 +141,12 @@ def load_plan(overrides: Overrides, generation: int, *, previous: Plan | None = 
         first_model=_first_model(snapshot.models, snapshot.providers),
         warnings=loaded.warnings if warning is None else (*loaded.warnings, warning),
         database=database_snapshot(loaded.settings.stores),
+        page_listen=snapshot.metrics.listen,
+        page_tls=snapshot.metrics.tls is not None,
     )
     if previous is None:
         return plan
+    _check_page_stays(plan, previous)
     plan = _keep_fixed(plan, previous, str(server.data_dir))
     if wanted_pepper != pepper:
         plan = plan._replace(needs_restart=(*plan.needs_restart, "stores.pepper"))
@@ -159,6 +166,19 @@ def _first_model(models: tuple[ModelSnapshot, ...], providers: tuple[ProviderSna
     if any(provider.kind == "demo" for provider in providers):
         return "demo/demo"
     return names[0] if names else "MODEL"
+
+
+def _check_page_stays(plan: Plan, previous: Plan) -> None:
+    """Refuse to move the metrics page. Raises `ConfigError`.
+
+    Not left for the restart, as other addresses are: who may read it goes with where it is, and
+    `access: open`, meant for a listener of its own, would open the page on the data port.
+    """
+    reason = "cannot change while the gateway runs; restart it"
+    if plan.page_listen != previous.page_listen:
+        raise ConfigError([("metrics.listen", reason)])
+    if plan.page_tls != previous.page_tls:
+        raise ConfigError([("metrics.tls", reason)])
 
 
 def _keep_fixed(plan: Plan, previous: Plan, wanted_data_dir: str) -> Plan:

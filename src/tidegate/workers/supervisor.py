@@ -146,7 +146,7 @@ class Supervisor:
         self._log.set_level(self._plan.log_level)
         instance = self._hold(Instance.found(self._plan))
         self._put_in_force(self._plan, first_start=True)
-        self._fleet.open(instance.segment, instance.listener.fileno())
+        self._fleet.open(instance.segment, instance.listener_fds())
         for number in range(2, self._plan.workers + 1):
             seat = Seat("worker", number)
             self._fleet.seats.append(seat)
@@ -161,7 +161,7 @@ class Supervisor:
         self._plan = handover.plan
         instance = self._hold(resume_instance(handover))
         resume_fleet(handover, self._fleet)
-        self._fleet.open(instance.segment, instance.listener.fileno())
+        self._fleet.open(instance.segment, instance.listener_fds())
         try:
             plan = load_plan(self._overrides, self._next_generation(), previous=self._plan)
         except ConfigError as error:
@@ -271,6 +271,7 @@ class Supervisor:
         self._log.info(
             "ready",
             url=url,
+            **({"metrics_url": self._instance.page_url} if self._instance.page_url else {}),
             workers=self._plan.workers,
             version=__version__,
             start_s=round(ready_s, 3),
@@ -408,7 +409,7 @@ class Supervisor:
 
     def _close_listener(self) -> None:
         if self._instance is not None:
-            self._instance.listener.close()
+            self._instance.close_listeners()
 
     def _on_upgrade(self) -> None:
         """SIGUSR2: become the version that is installed now, if it can take over."""

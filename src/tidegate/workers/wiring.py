@@ -21,7 +21,7 @@ from tidegate.config.snapshot import KeySnapshot, ProviderSnapshot, Snapshot
 from tidegate.control.eventlog import EventLog
 from tidegate.dialects.wire import Quirks
 from tidegate.edge.exchange import Handler
-from tidegate.endpoints.table import route_table
+from tidegate.endpoints.table import page_table, route_table
 from tidegate.errors import ConfigError
 from tidegate.keys.directory import KeyDirectory
 from tidegate.keys.throttle import GuessThrottle
@@ -63,6 +63,7 @@ class DataPlane:
 
     Attributes:
         handler: Serves exchanges; the edge's handler.
+        page_handler: Serves those of the metrics page's own listener.
         generation: Configuration generation in force.
         draining: Set by the worker when it stops taking new traffic.
     """
@@ -123,7 +124,9 @@ class DataPlane:
             is_ready=self.is_ready,
         )
         self.set_keys(keys, 0)
-        self.handler: Handler = Pipeline(self._gateway, route_table())
+        has_page = snapshot.metrics.listen is None  # for good: a reload cannot move the page
+        self.handler: Handler = Pipeline(self._gateway, route_table(has_page=has_page))
+        self.page_handler: Handler = Pipeline(self._gateway, page_table())
 
     @property
     def generation(self) -> int:

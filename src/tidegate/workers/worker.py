@@ -19,9 +19,16 @@ import sys
 import traceback
 from typing import Final, Protocol
 
+import msgspec
 import uvloop
 
-from tidegate.config.snapshot import EdgeSnapshot, KeySnapshot, Snapshot, decode_snapshot
+from tidegate.config.snapshot import (
+    EdgeSnapshot,
+    KeySnapshot,
+    Snapshot,
+    TlsSnapshot,
+    decode_snapshot,
+)
 from tidegate.control.channel import ChannelClosed
 from tidegate.control.child_channel import (
     EXIT_OTHER_VERSION,
@@ -56,6 +63,8 @@ from tidegate.sweep import Sweep
 from tidegate.workers.balance import AcceptBalance, BalancedServer
 
 MOST_OPEN_FILES: Final = 1 << 20
+PAGE_CONNECTIONS: Final = 100
+"""Most connections of one worker to the metrics page's own listener."""
 OBSERVE_S: Final = 1.0
 EXIT_OK: Final = 0
 EXIT_ORPHANED: Final = 3
@@ -69,10 +78,12 @@ class Plane(Protocol):
 
     Attributes:
         handler: Answers an exchange.
+        page_handler: Answers one of the metrics page's own listener; used only if there is one.
         draining: Set when no new traffic is welcome any more.
     """
 
     handler: Handler
+    page_handler: Handler
     draining: bool
 
     def apply(self, snapshot: Snapshot) -> None:
@@ -100,7 +111,13 @@ class Plane(Protocol):
 class Worker:
     """One life of a worker process."""
 
-    def __init__(self, slot: int, segment: Segment, listener: socket.socket) -> None:
+    def __init__(
+        self,
+        slot: int,
+        segment: Segment,
+        listener: socket.socket,
+        page_listener: socket.socket | None = None,
+    ) -> None:
         self.segment = segment
         self.slot = slot
         self.loop = asyncio.get_running_loop()
@@ -108,11 +125,13 @@ class Worker:
         self.log = EventLog(f"worker-{slot}")
         self.registry = Registry(segment, slot)
         self._listener = listener
+        self._page_listener = page_listener
         self._channel = AsyncChannel(self._on_message, self._on_orphaned)
         self._configure: Configure | None = None
         self._keys: Keys | None = None
         self._plane: Plane | None = None
         self._server: Server | None = None
+        self._page_server: Server | None = None
         self._leaving: asyncio.Task[None] | None = None
         self._stopping = False
         self._has_tls = False
@@ -167,7 +186,8 @@ class Worker:
         try:
             snapshot = decode_snapshot(message.snapshot)
             # Read anew each time: a certificate is renewed under the same name.
-            context = _server_context(snapshot.edge)
+            context = _server_context(snapshot.edge.tls, "server.tls")
+            page_context = _server_context(snapshot.metrics.tls, "metrics.tls")
             self._plane.apply(snapshot)
         except ConfigError as error:
             self._channel.send(Refused(message.generation, tuple(error.problems)))
@@ -180,6 +200,9 @@ class Worker:
             if self._has_tls == (context is not None):
                 # Whether the port speaks TLS at all cannot change while it is open.
                 self._server.use_tls(context)
+        if self._page_server is not None:
+            self._page_server.configure(_page_caps(snapshot.edge))
+            self._page_server.use_tls(page_context)
         self._confirm(message.generation, snapshot)
 
     def _on_keys(self, message: Keys) -> None:
@@ -199,6 +222,7 @@ class Worker:
             plane = self.make_plane(snapshot, decode_keys(self._keys.table))
             plane.set_keys(decode_keys(self._keys.table), self._keys.generation)
             self._server = self._make_server(plane, snapshot.edge)
+            self._page_server = self._make_page_server(plane, snapshot)
         except ConfigError as error:
             self._channel.send(Refused(snapshot.generation, tuple(error.problems)))
             self._begin_stop(EXIT_REFUSED)
@@ -213,7 +237,8 @@ class Worker:
         # pages are not written to.
         gc.collect()
         gc.freeze()
-        self._server.start()
+        for server in self._servers():
+            server.start()
         self._observe()
         self.segment.set(self.slot, SlotWord.KEYS_GENERATION, self._keys.generation)
         self.segment.set(self.slot, SlotWord.STATE, SlotState.READY)
@@ -243,10 +268,28 @@ class Worker:
             caps,
             self.sweep,
             loop=self.loop,
-            ssl_context=_server_context(caps),
+            ssl_context=_server_context(caps.tls, "server.tls"),
             on_refusal=plane.note_refusal,
             on_error=plane.note_error,
         )
+
+    def _make_page_server(self, plane: Plane, snapshot: Snapshot) -> Server | None:
+        """Return what serves the metrics page's own listener, if it has one."""
+        if self._page_listener is None:
+            return None
+        return Server(
+            self._page_listener,
+            plane.page_handler,
+            _page_caps(snapshot.edge),
+            self.sweep,
+            loop=self.loop,
+            ssl_context=_server_context(snapshot.metrics.tls, "metrics.tls"),
+            on_refusal=plane.note_refusal,
+            on_error=plane.note_error,
+        )
+
+    def _servers(self) -> list[Server]:
+        return [server for server in (self._server, self._page_server) if server is not None]
 
     def _confirm(self, generation: int, snapshot: Snapshot) -> None:
         self.log.set_level(snapshot.log_level)
@@ -276,13 +319,18 @@ class Worker:
         self.segment.set(self.slot, SlotWord.STATE, SlotState.DRAINING)
         if order.accept_s > 0:
             await asyncio.sleep(order.accept_s)
-        draining = self.loop.create_task(self._server.drain(order.drain_s, take_queue=order.last))
+        draining = [
+            self.loop.create_task(server.drain(order.drain_s, take_queue=order.last))
+            for server in self._servers()
+        ]
         # Its first step stops accepting; then our hold on the listener can go, so that after
         # the last of us new connections are refused at once and not left in a queue.
         await asyncio.sleep(0)
         self._listener.close()
+        if self._page_listener is not None:
+            self._page_listener.close()
         before = len(self._server.running)
-        whole = await draining
+        whole = all(await asyncio.gather(*draining))
         self._finish(EXIT_OK, 0 if whole else max(1, before))
 
     def _begin_stop(self, code: int) -> None:
@@ -297,7 +345,7 @@ class Worker:
         cut = 0
         if self._server is not None:
             cut = len(self._server.running)
-            await self._server.stop()
+            await asyncio.gather(*(server.stop() for server in self._servers()))
         self._finish(code, cut)
 
     def _finish(self, code: int, cut: int) -> None:
@@ -312,17 +360,24 @@ class Worker:
             self._begin_stop(EXIT_ORPHANED)
 
 
-def _server_context(caps: EdgeSnapshot) -> ssl.SSLContext | None:
-    if caps.tls is None:
+def _page_caps(caps: EdgeSnapshot) -> EdgeSnapshot:
+    """The data port's caps, but for fewer connections."""
+    return msgspec.structs.replace(
+        caps, max_connections=min(PAGE_CONNECTIONS, caps.max_connections)
+    )
+
+
+def _server_context(tls: TlsSnapshot | None, setting: str) -> ssl.SSLContext | None:
+    if tls is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     try:
-        context.load_cert_chain(caps.tls.certificate, caps.tls.key, password="")
+        context.load_cert_chain(tls.certificate, tls.key, password="")
     except (OSError, ssl.SSLError) as error:
         reason = f"certificate and key cannot be used: {error}"
-        raise ConfigError([("server.tls", reason)]) from error
+        raise ConfigError([(setting, reason)]) from error
     return context
 
 
@@ -351,10 +406,10 @@ def main(worker: type[Worker] = Worker) -> int:
     segment = attach_segment(attach, descriptors[0])
     if segment is None:
         return EXIT_OTHER_VERSION
-    listener = socket.socket(fileno=descriptors[1])
+    listeners = [socket.socket(fileno=descriptor) for descriptor in descriptors[1:]]
 
     async def live() -> int:
-        return await worker(attach.slot, segment, listener).run(channel)
+        return await worker(attach.slot, segment, *listeners).run(channel)
 
     return uvloop.run(live())
 
