@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from tidegate.control.alerts.rule import AlertRule
 from tidegate.control.alerts.rules.objectives import Objectives
 from tidegate.control.alerts.templates import filled
 
+ROOT = Path(__file__).parents[2]
 SHIPPED = {
     # Named by monitors and silences that are out there: a name may be added, never changed.
     "HighRateLimitBlocking",
@@ -67,6 +71,34 @@ def test_each_alert_has_cases_that_fire_and_cases_that_stay_silent() -> None:
     for name in BY_NAME:
         fires = [any(check.firing for check in case.checks) for case in cases_of(name)]
         assert {True, False} == set(fires), name
+
+
+def test_the_guide_writes_rules_with_other_objectives(tmp_path: Path) -> None:
+    """The command of the guide, as it stands there but for where it writes."""
+    guide = (ROOT / "docs/guides/alerts.md").read_text()
+    [command] = re.findall(
+        r"^.venv/bin/python (scripts/alert_rules.py .*?)^```", guide, re.M | re.S
+    )
+    words = shlex.split(command.replace("\\\n", " "))
+    assert words[-2:] == ["--output", "/etc/prometheus/rules/tidegate.yml"]
+    path = tmp_path / "rules.yml"
+    subprocess.run(
+        [sys.executable, *words[:-1], path],
+        cwd=ROOT,
+        env={"PYTHONPATH": "src"},
+        timeout=30,
+        check=True,
+    )
+    assert path.read_text() == rules_file(
+        Objectives(0.999, 2.5, 0.99), "https://wiki.example.org/tidegate/"
+    )
+
+
+def test_objectives_that_no_burn_could_reach_are_refused() -> None:
+    """14.4 times a budget of a tenth is more than everything."""
+    for wrong in ({"availability": 0.9}, {"first_token": 1.0}, {"first_token_s": 3.0}):
+        with pytest.raises(ValueError, match=r"objective|counted within"):
+            Objectives(**wrong)
 
 
 @pytest.mark.external
