@@ -10,6 +10,7 @@ from pathlib import Path
 
 import tidegate
 from tidegate.config.reference import render_reference
+from tidegate.control.admin import reference as admin_reference
 from tidegate.edge.rules import RULES
 from tidegate.errors import GatewayError
 from tidegate.metrics import reference as metrics_reference
@@ -99,6 +100,7 @@ def render_errors() -> str:
 
 
 PAGES = {
+    "admin-api.md": admin_reference.render,
     "config.md": render_reference,
     "errors.md": render_errors,
     "metrics.md": metrics_reference.render,

@@ -36,6 +36,7 @@ LONG_CLASSES = {
 
 IMPORTS_IN_FUNCTIONS = {
     "config/load.py": "ssl costs 10 ms, and most gateways have TLS ended in front",
+    "control/admin/service.py": "the live view, only with a control port; its server at a visit",
     "ledger/catalogue.py": "YAML, only for a gateway that overrides prices",
     "providers/discover.py": "only an installation with plug-ins asks for them",
     "stores/database.py": "alembic, only when the schema is not the newest",

@@ -36,14 +36,16 @@ def welcome_text(
 
     Key and token only when they were made at this start.
     """
-    ready = f"tidegate ready on {url}\n"
+    visit = ""
     if first_token is not None:
-        ready = _FIRST_VISIT.format(url=first_token.url, token=first_token.token) + ready
+        visit = _FIRST_VISIT.format(url=first_token.url, token=first_token.token)
+    ready = f"tidegate ready on {url}\n"
     if first_key is None:
-        return ready
+        return visit + ready
     insecure = "--insecure " if plan.tls else ""
     return (
-        _FIRST_KEY.format(
+        visit
+        + _FIRST_KEY.format(
             secret=first_key.secret, url=url, model=plan.first_model, insecure=insecure
         )
         + ready

@@ -12,13 +12,13 @@ import logging
 import ssl
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from tidegate import __version__
 from tidegate.config.snapshot import KeySnapshot, ProviderSnapshot, Snapshot
 from tidegate.control.eventlog import EventLog
+from tidegate.control.live.tap import RequestTap
 from tidegate.dialects.wire import Quirks
 from tidegate.edge.exchange import Handler
 from tidegate.endpoints.table import page_table, route_table
@@ -45,9 +45,6 @@ from tidegate.sweep import Sweep
 from tidegate.upstream.origin import Origin
 from tidegate.upstream.pool import UpstreamPool
 from tidegate.workers import log_handler
-
-if TYPE_CHECKING:
-    from tidegate.control.live.tap import RequestTap
 
 log = logging.getLogger("tidegate.worker")
 
@@ -206,9 +203,6 @@ class DataPlane:
         """Return requests settled since the last call, packed; collect more while watched."""
         access_log = self._gateway.access_log
         if is_watched and self._tap is None:
-            # Only here: few gateways are being looked at.
-            from tidegate.control.live.tap import RequestTap
-
             access_log.tap = self._tap = RequestTap()
         elif not is_watched:
             access_log.tap = self._tap = None

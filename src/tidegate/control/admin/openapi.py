@@ -15,9 +15,9 @@ from tidegate.control.live.ring import TIERS
 Document = dict[str, Any]
 
 _STREAM: Final = (
-    "Server-sent events, with a comment line every 15 s. `sample`: a `SampleEvent` each second. "
-    "`requests`: a `RequestsAnswer` with at most 100 rows since the last one, at most once a "
-    "second. `alerts`: an `AlertsAnswer` when it has changed. `instance`: an `InstanceAnswer` "
+    "Server-sent events; a comment line after 15 s without one. `sample`: a `SampleEvent` each "
+    "second. `requests`: a `RequestsAnswer` with at most 100 rows since the last one, at most "
+    "once a second. `alerts`: an `AlertsAnswer` when it has changed. `instance`: an `InstanceAnswer` "
     "when something lasting has changed. A reader that falls 32 events behind is let go."
 )
 
@@ -77,13 +77,24 @@ _ERRORS: Final = {
 }
 
 
+_KINDS: Final = (
+    answers.AlertsAnswer,
+    answers.ErrorAnswer,
+    answers.InstanceAnswer,
+    answers.LimitsAnswer,
+    answers.RequestsAnswer,
+    answers.SampleEvent,
+    answers.SeriesAnswer,
+    answers.Session,
+    answers.SessionRequest,
+)
+
+
 def _query(name: str, schema: Document, description: str) -> Document:
     return {"name": name, "in": "query", "schema": schema, "description": description}
 
 
-def openapi() -> Document:
-    """Return the document."""
-    spans = [tier.name for tier in TIERS]
+def _session_paths() -> Document:
     opening = _operation(
         "Exchange the admin token for a session cookie",
         None,
@@ -92,69 +103,65 @@ def openapi() -> Document:
         is_public=True,
         errors=(400, 401, 403, 413),
     )
+    schema = {"$ref": "#/components/schemas/SessionRequest"}
     opening["requestBody"] = {
         "required": True,
-        "content": {
-            "application/json": {"schema": {"$ref": "#/components/schemas/SessionRequest"}}
-        },
+        "content": {"application/json": {"schema": schema}},
     }
+    return {
+        "get": _operation("Tell whether there is a session", answers.Session),
+        "post": opening,
+        "delete": _operation("End the session", None, status=204, errors=(403,)),
+    }
+
+
+def _series() -> Document:
+    spans = [tier.name for tier in TIERS]
+    groupings = list(GROUPINGS)
+    return _operation(
+        "Read figures over time",
+        answers.SeriesAnswer,
+        description=_series_description(),
+        parameters=[
+            _query("range", {"enum": spans, "default": spans[0]}, "How far back."),
+            _query("by", {"enum": groupings, "default": groupings[0]}, "Grouped by what."),
+        ],
+        errors=(400,),
+    )
+
+
+def _live() -> Document:
     live = _operation("Follow the gateway", None, description=_STREAM, errors=(503,))
     live["responses"]["200"]["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
+    return live
+
+
+def _requests() -> Document:
+    most = {"type": "integer", "minimum": 1, "maximum": 500, "default": 200}
+    return _operation(
+        "Read recent requests",
+        answers.RequestsAnswer,
+        description="Collected from the first question on, for a minute after each; "
+        "the last 500 are kept, in memory only.",
+        parameters=[_query("limit", most, "Most rows.")],
+        errors=(400,),
+    )
+
+
+def openapi() -> Document:
+    """Return the document."""
     paths: Document = {
-        "/api/session": {
-            "get": _operation("Tell whether there is a session", answers.Session),
-            "post": opening,
-            "delete": _operation("End the session", None, status=204, errors=(403,)),
-        },
+        "/api/session": _session_paths(),
         "/api/instance": {"get": _operation("Describe the gateway", answers.InstanceAnswer)},
-        "/api/series": {
-            "get": _operation(
-                "Read figures over time",
-                answers.SeriesAnswer,
-                description=_series_description(),
-                parameters=[
-                    _query("range", {"enum": spans, "default": spans[0]}, "How far back."),
-                    _query(
-                        "by", {"enum": list(GROUPINGS), "default": GROUPINGS[0]}, "Grouped by what."
-                    ),
-                ],
-                errors=(400,),
-            )
-        },
-        "/api/live": {"get": live},
-        "/api/requests": {
-            "get": _operation(
-                "Read recent requests",
-                answers.RequestsAnswer,
-                description="Collected from the first question on, for a minute after each; "
-                "the last 500 are kept, in memory only.",
-                parameters=[
-                    _query(
-                        "limit",
-                        {"type": "integer", "minimum": 1, "maximum": 500, "default": 200},
-                        "Most rows.",
-                    )
-                ],
-                errors=(400,),
-            )
-        },
+        "/api/series": {"get": _series()},
+        "/api/live": {"get": _live()},
+        "/api/requests": {"get": _requests()},
         "/api/limits": {"get": _operation("See who is near a limit", answers.LimitsAnswer)},
         "/api/alerts": {"get": _operation("Read alerts and rules", answers.AlertsAnswer)},
         "/api/openapi.json": {"get": _operation("Read this document", None)},
     }
-    kinds = [
-        answers.AlertsAnswer,
-        answers.ErrorAnswer,
-        answers.InstanceAnswer,
-        answers.LimitsAnswer,
-        answers.RequestsAnswer,
-        answers.SampleEvent,
-        answers.SeriesAnswer,
-        answers.Session,
-        answers.SessionRequest,
-    ]
     _, components = msgspec.json.schema_components(
-        kinds, ref_template="#/components/schemas/{name}"
+        _KINDS, ref_template="#/components/schemas/{name}"
     )
     return {
         "openapi": "3.1.0",
