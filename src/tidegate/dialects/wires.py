@@ -7,9 +7,10 @@ from tidegate.dialects.bedrock.wire import CONVERSE
 from tidegate.dialects.cohere.wire import COHERE
 from tidegate.dialects.gemini.wire import GENERATE
 from tidegate.dialects.openai.wire import CHAT
+from tidegate.dialects.responses.wire import RESPONSES_WIRE
 from tidegate.dialects.wire import Back, Wire
 
-WIRES: dict[str, Wire] = {wire.name: wire for wire in (CHAT, MESSAGES, GENERATE)}
+WIRES: dict[str, Wire] = {wire.name: wire for wire in (CHAT, RESPONSES_WIRE, MESSAGES, GENERATE)}
 
 BACKS: dict[str, Back] = {**WIRES, CONVERSE.name: CONVERSE, COHERE.name: COHERE}
 """All that a target may speak."""
