@@ -82,7 +82,7 @@ INSTANCE_RULES = (
         "Without a free one it can take no connection and open none to a provider.",
         Compare(
             Ratio(
-                Highest(WORKER_OPEN_FDS, window_s=300, by=("worker",)),
+                Highest(WORKER_OPEN_FDS, window_s=60, by=("worker",)),
                 Latest(WORKER_MAX_FDS, by=("worker",)),
             ),
             ">",
