@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from tidegate.config.signing import Signing, secrets_of_signing
+
 if TYPE_CHECKING:
     from typing_extensions import override
 else:
@@ -48,6 +50,18 @@ class EdgeSnapshot(msgspec.Struct, frozen=True):
     drain_s: float = 600.0
 
 
+class ModelFamily(msgspec.Struct, frozen=True):
+    """Models of a provider, by the beginning of their names, that are asked in a way of their own.
+
+    `operations` as in `ProviderSnapshot`. `reshape` names a change of the request's body
+    (`providers.reshape`); empty for none.
+    """
+
+    prefix: str
+    operations: dict[str, tuple[str, str]]
+    reshape: str = ""
+
+
 class ProviderSnapshot(msgspec.Struct, frozen=True):
     """One configured provider: a row of `providers/` plus the user's settings.
 
@@ -55,7 +69,9 @@ class ProviderSnapshot(msgspec.Struct, frozen=True):
     that `auth` tells: `bearer`, `header:NAME` or `none`. `base_url` has no trailing slash, and
     is empty for a built-in provider. `passthrough_models`: clients may ask for any of its models as
     `<provider>/<model>`. `operations`: what it can be asked → paths of a whole answer and of a
-    stream. `quirks`: packed `dialects.wire.Quirks`.
+    stream. `quirks`: packed `dialects.wire.Quirks`. `families`: models that are asked otherwise.
+    `signing`: how each request is authorized, where `credential` is not enough. `native_models`:
+    its models are learned from Ollama's own list.
     """
 
     name: str
@@ -74,6 +90,9 @@ class ProviderSnapshot(msgspec.Struct, frozen=True):
     passthrough_models: bool = True
     operations: dict[str, tuple[str, str]] = {}
     quirks: bytes = b"\x80"
+    families: tuple[ModelFamily, ...] = ()
+    signing: Signing | None = None
+    native_models: bool = False
 
     @override
     def __repr__(self) -> str:
@@ -241,12 +260,18 @@ def decode_snapshot(data: bytes) -> Snapshot:
     return msgspec.msgpack.decode(data, type=Snapshot)
 
 
-def secrets_of(snapshot: Snapshot) -> list[str]:
-    """Return the secrets in *snapshot*, so that a log can be kept free of them."""
+def secrets_of(snapshot: Snapshot, database: DatabaseSnapshot | None = None) -> list[str]:
+    """Return the secrets in a configuration, so that a log can be kept free of them."""
     found = [snapshot.metrics.token or "", *(value for _, value in snapshot.tracing.headers)]
+    if database is not None:
+        found += [database.password or "", _password_in(database.url)]
     for provider in snapshot.providers:
         found.append(provider.credential or "")
+        found += secrets_of_signing(provider.signing)
         found += [value for _, value in provider.headers]
-        userinfo = (provider.proxy or "").partition("://")[2].rpartition("@")[0]
-        found.append(userinfo.partition(":")[2])
+        found.append(_password_in(provider.proxy or ""))
     return [secret for secret in found if secret]
+
+
+def _password_in(url: str) -> str:
+    return url.partition("://")[2].rpartition("@")[0].partition(":")[2]

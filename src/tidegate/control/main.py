@@ -18,7 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from tidegate.config.snapshot import Snapshot, decode_snapshot
+from tidegate.config.snapshot import Snapshot, decode_snapshot, secrets_of
+from tidegate.control import log_handler
 from tidegate.control.admin.listener import control_url
 from tidegate.control.admin.service import AdminService
 from tidegate.control.channel import ChannelClosed
@@ -51,6 +52,7 @@ from tidegate.control.messages import (
 )
 from tidegate.control.pulse import Pulse
 from tidegate.errors import ConfigError
+from tidegate.logs.redact import know
 from tidegate.memory import CONTROL_SLOT, Segment, SlotState, SlotWord
 from tidegate.metrics.families.rate_limits import TABLE_USED
 from tidegate.metrics.registry import Registry
@@ -59,6 +61,7 @@ from tidegate.stores.agreement import agree_on_pepper
 from tidegate.stores.keys import KeyStore
 from tidegate.stores.opening import Stores, open_stores
 from tidegate.stores.protocols import StoreError
+from tidegate.tracing.push import PUSH_TICK_S, MetricsPush
 
 EXIT_OK: Final = 0
 EXIT_ORPHANED: Final = 3
@@ -80,9 +83,11 @@ class Control:
         self.segment = segment
         self.loop = asyncio.get_running_loop()
         self.log = EventLog("control")
+        log_handler.install(self.log)
         self.registry = Registry(segment, CONTROL_SLOT)
         self.jobs = JobRunner(self.log)
         self.worker_died: list[Callable[[WorkerDied], None]] = []
+        self._push = MetricsPush(segment)
         self.admin = AdminService(self.registry, self.log)
         self._token_digest: bytes | None = None
         self._channel = AsyncChannel(self._on_message, self._on_orphaned)
@@ -129,6 +134,7 @@ class Control:
             Job("admin token", TOKEN_POLL_S, lambda: self._note_token(tokens.digest())),
             Job("limits", SAVE_EVERY_S, save_limits, at_end=save_limits, thread="limits"),
             Job("ledger", TICK_EVERY_S, ledger.tick, at_end=ledger.close, thread="ledger"),
+            Job("otlp", PUSH_TICK_S, self._push.tick, at_end=self._push.close, thread="otlp"),
         ]
 
     # Orders
@@ -156,7 +162,9 @@ class Control:
 
     async def _reconfigure(self, table: KeyTable, message: Configure) -> None:
         snapshot = decode_snapshot(message.snapshot)
+        know(secrets_of(snapshot, message.database))
         self.log.set_level(snapshot.log_level)
+        self._push.use(snapshot)
         self.admin.configure(snapshot, message.url)
         keys = decode_keys(message.config_keys)
         await self.jobs.call(lambda: table.set_config_keys(keys))
@@ -165,7 +173,9 @@ class Control:
     async def _open(self, message: Configure) -> None:
         """Open the database, publish the keys, start the jobs."""
         snapshot = decode_snapshot(message.snapshot)
+        know(secrets_of(snapshot, message.database))
         self.log.set_level(snapshot.log_level)
+        self._push.use(snapshot)
         while True:
             try:
                 await self.jobs.call(lambda: self._prepare(snapshot, message))

@@ -204,10 +204,10 @@ async def attempt(
     call.attempts += 1
     call.target = target
     record = AttemptRecord(gateway, call, target, len(body))
-    if call.trace is None:
-        lines += call.plan.trace_lines
-    else:
-        lines += begin_attempt(call.trace, call, record, body, translation)
+    trace = call.trace
+    lines += (
+        begin_attempt(trace, call, record, body, translation) if trace else call.plan.trace_lines
+    )
     sent_at = monotonic()
     answer: UpstreamAnswer | None = None
     outcome = "cancelled"

@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager
 from typing import Final
 
 from tidegate import __version__
+from tidegate.config.snapshot import decode_snapshot, secrets_of
 from tidegate.control.eventlog import EventLog
 from tidegate.control.messages import (
     Applied,
@@ -32,6 +33,8 @@ from tidegate.control.messages import (
     WorkerDied,
 )
 from tidegate.errors import ConfigError
+from tidegate.logs.redact import know, redact
+from tidegate.logs.uncaught import report_uncaught
 from tidegate.memory import InstanceWord
 from tidegate.workers.child import Child, DeathReason, Seat
 from tidegate.workers.figures import SupervisorFigures
@@ -78,6 +81,7 @@ class Supervisor:
     ) -> None:
         self._overrides = overrides
         self._log = EventLog("supervisor")
+        report_uncaught(lambda event, fields: self._log.error(event, **fields))
         self._loop = Loop(self._on_error)
         self._fleet = Fleet(self._loop, self._log, self, worker_module=worker_module)
         self._notifier = SystemdNotifier()
@@ -119,7 +123,7 @@ class Supervisor:
             if self._instance is not None:
                 self._instance.lock.release()
         if self._failure is not None:
-            sys.stderr.write(f"tidegate: {self._failure}\n")
+            sys.stderr.write(redact(f"tidegate: {self._failure}\n"))
             return EXIT_FAILED
         self._log.info("stopped", uptime_s=round(time.monotonic() - self._started_s, 1))
         return EXIT_OK
@@ -186,6 +190,7 @@ class Supervisor:
         assert self._instance is not None
         self._plan = plan
         self._generation = plan.generation
+        know(secrets_of(decode_snapshot(plan.snapshot), plan.database))
         for warning in plan.warnings:
             self._log.warning("configuration", warning=warning)
         self._fleet.configure = Configure(plan.generation, plan.snapshot)

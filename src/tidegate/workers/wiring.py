@@ -16,7 +16,8 @@ from pathlib import Path
 import msgspec
 
 from tidegate import __version__
-from tidegate.config.snapshot import KeySnapshot, ProviderSnapshot, Snapshot
+from tidegate.config.snapshot import KeySnapshot, ProviderSnapshot, Snapshot, secrets_of
+from tidegate.control import log_handler
 from tidegate.control.eventlog import EventLog
 from tidegate.control.live.tap import RequestTap
 from tidegate.dialects.wire import Quirks
@@ -30,6 +31,7 @@ from tidegate.ledger.journal import Journal
 from tidegate.ledger.prices import PriceTable, decode_price_table
 from tidegate.limits.concurrency import ConcurrencyTable
 from tidegate.limits.limiter import Limiter
+from tidegate.logs.redact import know
 from tidegate.memory import LIMITER_LOCK, Segment, SlotWord
 from tidegate.metrics.page import MetricsPage
 from tidegate.metrics.registry import Registry
@@ -42,9 +44,9 @@ from tidegate.providers.demo_upstream import DemoUpstream
 from tidegate.routing.plan import ModelRoute, link_fallbacks
 from tidegate.routing.target import Target
 from tidegate.sweep import Sweep
+from tidegate.tracing.worker import WorkerTracing
 from tidegate.upstream.origin import Origin
 from tidegate.upstream.pool import UpstreamPool
-from tidegate.workers import log_handler
 
 log = logging.getLogger("tidegate.worker")
 
@@ -77,7 +79,10 @@ class DataPlane:
         registry: Registry,
         access_log_fd: int | None,
     ) -> None:
-        log_handler.install(EventLog(f"worker-{slot}", level=snapshot.log_level))
+        know(secrets_of(snapshot))
+        self._events = EventLog(f"worker-{slot}", level=snapshot.log_level)
+        log_handler.install(self._events)
+        self._tracing = WorkerTracing(loop, slot)
         self._loop = loop
         self._sweep = sweep
         self._registry = registry
@@ -87,7 +92,7 @@ class DataPlane:
         self._estimators: dict[tuple[str, str], TokenEstimator] = {}
         self._keys_loaded = False
         self._table_refused = 0
-        self._counted_losses = (0, 0, 0)
+        self._counted_losses = (0, 0, 0, 0)
         self._tap: RequestTap | None = None
         self._shown_providers: set[str] = set()
         self._access_log_fd = access_log_fd
@@ -120,6 +125,7 @@ class DataPlane:
             render_page=self._page.render,
             is_ready=self.is_ready,
         )
+        self._gateway.tracer = self._tracing.use(snapshot)
         self.set_keys(keys, 0)
         has_page = snapshot.metrics.listen is None  # for good: a reload cannot move the page
         self.handler: Handler = Pipeline(self._gateway, route_table(has_page=has_page))
@@ -155,12 +161,19 @@ class DataPlane:
     def _count_losses(self) -> None:
         """Count what the access log and the journal had to drop since the last call."""
         journal = self._gateway.journal
-        lines, opens, settles = self._counted_losses
+        lines, opens, settles, spans = self._counted_losses
         dropped = self._gateway.access_log.dropped
+        spans_dropped = self._tracing.dropped
+        self._meters.telemetry_dropped.labels("span").inc(spans_dropped - spans)
         self._meters.telemetry_dropped.labels("access_log").inc(dropped - lines)
         self._meters.ledger_lost.labels("open").inc(journal.unrecorded - opens)
         self._meters.ledger_lost.labels("settle").inc(journal.lost_settles - settles)
-        self._counted_losses = (dropped, journal.unrecorded, journal.lost_settles)
+        self._counted_losses = (
+            dropped,
+            journal.unrecorded,
+            journal.lost_settles,
+            spans_dropped,
+        )
 
     def note_refusal(self, rule: str, status: int) -> None:
         """Count a request that the edge refused before it had an endpoint."""
@@ -186,7 +199,10 @@ class DataPlane:
         """
         state = self._build(snapshot)
         self._use_metrics(snapshot)
+        know(secrets_of(snapshot))
+        self._events.set_level(snapshot.log_level)
         self._gateway.state = state
+        self._gateway.tracer = self._tracing.use(snapshot)
         self._gateway.access_log.use(self._access_log_fd if snapshot.access_log else None)
         self._close_unused(snapshot)
 
@@ -215,6 +231,7 @@ class DataPlane:
             pool.close()
         self._gateway.access_log.flush()
         self._gateway.journal.close()
+        self._tracing.close()
 
     def _build(self, snapshot: Snapshot) -> State:
         prices = decode_price_table(snapshot.prices)

@@ -1,12 +1,12 @@
-"""What Python's `logging` is told (by the pipeline, by asyncio) as the worker's JSON lines."""
+"""What Python's `logging` is told (by the pipeline, by asyncio) as a process's JSON lines."""
 
 from __future__ import annotations
 
 import logging
-import traceback
 from typing import TYPE_CHECKING
 
 from tidegate.control.eventlog import EventLog
+from tidegate.logs.uncaught import describe, report_uncaught
 
 if TYPE_CHECKING:
     from typing_extensions import override
@@ -22,7 +22,7 @@ class EventLogHandler(logging.Handler):
     """
 
     def __init__(self, log: EventLog) -> None:
-        super().__init__(logging.INFO)
+        super().__init__(logging.DEBUG)
         self._log = log
 
     @override
@@ -32,24 +32,26 @@ class EventLogHandler(logging.Handler):
             message = record.getMessage()
             # `extra={"fields": {...}}`: what a reader of the log filters by.
             fields = {"logger": record.name, **getattr(record, "fields", {})}
-            write = self._log.info
+            write = self._log.debug if record.levelno < logging.INFO else self._log.info
             if record.levelno >= logging.ERROR:
                 write = self._log.error
             elif record.levelno >= logging.WARNING:
                 write = self._log.warning
             if record.exc_info and record.exc_info[1] is not None:
-                error = record.exc_info[1]
-                frames = traceback.extract_tb(error.__traceback__)
-                where = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
-                write(message, **fields, error=type(error).__name__, where=where)
+                write(message, **{**fields, **describe(record.exc_info[1], text=False)})
             else:
                 write(message, **fields)
-        except Exception:  # noqa: BLE001 (see the docstring)
-            self.handleError(record)
+        except Exception as error:  # noqa: BLE001 (see the docstring)
+            # `handleError` would print the record, arguments and all.
+            self._log.error("a record could not be written", error=type(error).__name__)
 
 
 def install(log: EventLog) -> None:
     """Send all of this process's records to *log*, and none anywhere else."""
     root = logging.getLogger()
     root.handlers = [EventLogHandler(log)]
+    # Libraries tell their debug lines to whoever asks: ours alone are wanted.
     root.setLevel(logging.INFO)
+    logging.getLogger("tidegate").setLevel(logging.DEBUG)
+    logging.captureWarnings(True)
+    report_uncaught(lambda event, fields: log.error(event, **fields))
