@@ -17,8 +17,9 @@ Document = dict[str, Any]
 _STREAM: Final = (
     "Server-sent events; a comment line after 15 s without one. `sample`: a `SampleEvent` each "
     "second. `requests`: a `RequestsAnswer` with at most 100 rows since the last one, at most "
-    "once a second. `alerts`: an `AlertsAnswer` when it has changed. `instance`: an `InstanceAnswer` "
-    "when something lasting has changed. A reader that falls 32 events behind is let go."
+    "once a second. `alerts`: an `AlertsAnswer` when it has changed. `instance`: an "
+    "`InstanceAnswer` when something lasting has changed. A reader that falls 32 events behind "
+    "is let go."
 )
 
 
