@@ -24,7 +24,7 @@ from tidegate.metrics.families import (
 FAULTS = (
     '=~"stream_cut|upstream_error|upstream_timeout|service_unavailable|internal_error|ledger_full"'
 )
-_NO_IDENTITY = "metrics.identity_labels is off"
+_NO_IDENTITY = "no traffic, or metrics.identity_labels is off"
 
 
 def overview() -> dict[str, Any]:

@@ -7,11 +7,14 @@ import shutil
 import stat
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from tests.running import RunningGateway
 
 import tidegate
 
@@ -214,6 +217,44 @@ def test_the_gateways_configuration_is_accepted(made: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 key" in done.stdout
+
+
+@pytest.mark.external
+@pytest.mark.process
+def test_the_gateway_serves_with_that_configuration(
+    made: Path, postgres_url: str, tmp_path: Path
+) -> None:
+    """With the made secrets and a real PostgreSQL: the first key works, the page needs its token.
+
+    Only addresses and paths differ from the container's.
+    """
+    config = (COMPOSE / "gateway" / "tidegate.yaml").read_text()
+    config = config.replace("/run/secrets", str(made / "secrets")).replace("0.0.0.0", "127.0.0.1")
+    lines = config.splitlines()
+    lines = [line for line in lines if not line.startswith("  password: ")]
+    (database,) = [line for line in lines if line.startswith("  database: ")]
+    lines[lines.index(database)] = f"  database: {postgres_url}"
+    key = (made / "secrets" / "first_api_key").read_text().strip()
+    token = (made / "secrets" / "metrics_token").read_text().strip()
+    body = b'{"model": "demo", "messages": [{"role": "user", "content": "Hello"}]}'
+    with RunningGateway(tmp_path, "\n".join(lines)) as gateway:
+        assert not any("tg-" in line for line in gateway.output), "a key was printed into a log"
+        assert status(f"{gateway.url}/v1/chat/completions", key, body) == 200
+        assert status(f"{gateway.url}/v1/chat/completions", "tg-other", body) == 401
+        assert status(f"{gateway.url}/api/v1/metrics", token) == 200
+        assert status(f"{gateway.url}/api/v1/metrics", "") == 401
+
+
+def status(url: str, token: str, body: bytes | None = None) -> int:
+    """Return the status of an answer."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    request = urllib.request.Request(url, body, headers)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
 
 
 @pytest.mark.external
