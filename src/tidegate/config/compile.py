@@ -24,6 +24,7 @@ from tidegate.config.snapshot import (
     MetricsSnapshot,
     ModelSnapshot,
     ProviderSnapshot,
+    ResponsesSnapshot,
     Snapshot,
     TargetSnapshot,
     TlsSnapshot,
@@ -86,6 +87,11 @@ def compile_snapshot(
             names=settings.server.control_names,
         ),
         tracing=_tracing(settings.tracing),
+        responses=ResponsesSnapshot(
+            store=settings.responses.store,
+            keep_s=settings.responses.keep.seconds,
+            max_bytes=settings.responses.max_bytes,
+        ),
     )
 
 

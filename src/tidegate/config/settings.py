@@ -36,6 +36,7 @@ from tidegate.config.field_types import (
     as_tuple,
 )
 from tidegate.config.listen_address import ListenAddress
+from tidegate.config.responses_settings import ResponsesSettings
 from tidegate.config.secret import Secret, Text
 from tidegate.config.section import Section
 from tidegate.config.section import between as _between
@@ -501,6 +502,9 @@ class Settings(Section):
         default_factory=MetricsSettings, description="The metrics page."
     )
     ledger: LedgerSettings = Field(default_factory=LedgerSettings, description="The ledger.")
+    responses: ResponsesSettings = Field(
+        default_factory=ResponsesSettings, description="What the Responses API keeps."
+    )
     logging: LoggingSettings = Field(default_factory=LoggingSettings, description="Logs.")
     tracing: TracingSettings = Field(
         default_factory=TracingSettings, description="OpenTelemetry: traces, and metrics by push."

@@ -206,6 +206,14 @@ class LedgerSnapshot(msgspec.Struct, frozen=True):
     keep_sums_days: int | None = None
 
 
+class ResponsesSnapshot(msgspec.Struct, frozen=True):
+    """What the Responses API keeps, for how long, and in how much room."""
+
+    store: bool = True
+    keep_s: float = 30 * 86_400.0
+    max_bytes: int = 1024 * 1024 * 1024
+
+
 class DatabaseSnapshot(msgspec.Struct, frozen=True):
     """A PostgreSQL server. Control alone gets it; a worker never sees it.
 
@@ -244,6 +252,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     prices: bytes = b""
     control: ControlSnapshot = ControlSnapshot()
     tracing: TracingSnapshot = TracingSnapshot()
+    responses: ResponsesSnapshot = ResponsesSnapshot()
 
     @override
     def __repr__(self) -> str:

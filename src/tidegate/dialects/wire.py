@@ -38,6 +38,7 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
         system_turns: Anthropic: system turns amid the conversation are taken.
         version: Anthropic: the `anthropic-version` that the body is written for.
         stream_usage: Chat: `stream_options.include_usage` is understood.
+        keeps_responses: Responses: the provider keeps what it answered, as the API promises.
     """
 
     unsupported: frozenset[str] = frozenset()
@@ -52,6 +53,7 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     system_turns: bool = False
     version: str = "2023-06-01"
     stream_usage: bool = True
+    keeps_responses: bool = False
 
 
 class AnswerContext(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from tidegate.endpoints import (
     metrics,
     openai_completions,
     openai_models,
+    openai_responses,
     seed_chat,
 )
 from tidegate.pipeline.endpoint import RouteTable
@@ -20,6 +21,7 @@ def route_table(*, has_page: bool = True) -> RouteTable:
         (
             *openai_completions.ENDPOINTS,
             *openai_models.ENDPOINTS,
+            *openai_responses.ENDPOINTS,
             *anthropic_messages.ENDPOINTS,
             *gemini.ENDPOINTS,
             *seed_chat.ENDPOINTS,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tidegate.limits.limiter import Check, Limiter
     from tidegate.pipeline.access_log import AccessLog
     from tidegate.pipeline.meters import Meters
+    from tidegate.responses.store import ResponseStore
     from tidegate.routing.plan import ModelRoute
     from tidegate.sweep import Sweep
     from tidegate.tracing.tracer import Tracer
@@ -145,6 +146,7 @@ class Gateway:
         loop: The worker's event loop.
         render_page: The metrics page.
         tracer: Begins traces; None where nothing is traced.
+        responses: What the Responses API keeps; None where there is nowhere to keep it.
         is_ready: Whether new traffic should be sent here.
         chance: Source of numbers in [0, 1) for weights and jitter.
     """
@@ -178,3 +180,4 @@ class Gateway:
         self.is_ready = is_ready
         self.chance = chance
         self.tracer: Tracer | None = None
+        self.responses: ResponseStore | None = None

@@ -14,6 +14,9 @@ from tidegate.dialects.openai.stream import CompletionStream
 from tidegate.dialects.openai.usage import usage_of_answer
 from tidegate.dialects.openai.wire import CHAT
 from tidegate.dialects.passing import PassingStream, Scanner
+from tidegate.dialects.responses.passing import ResponsesPassing
+from tidegate.dialects.responses.usage import usage_of_answer as usage_of_response
+from tidegate.dialects.responses.wire import RESPONSES_WIRE
 from tidegate.dialects.usage import Usage
 from tidegate.dialects.wire import Wire
 from tidegate.pipeline.forward import OPENAI
@@ -55,6 +58,15 @@ CHAT_COMPLETION = Operation(
 )
 TEXT_COMPLETION = Operation(
     "completions", usage_of_answer, _completion_stream, asks_usage=True, forwards=OPENAI
+)
+
+
+def _responses_stream(call: Call) -> Scanner:
+    return ResponsesPassing()
+
+
+RESPONSE = Operation(
+    "responses", usage_of_response, _responses_stream, wire=RESPONSES_WIRE, forwards=OPENAI
 )
 EMBEDDING = Operation("embeddings", usage_of_answer, _completion_stream, forwards=OPENAI)
 

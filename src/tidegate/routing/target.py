@@ -131,6 +131,13 @@ class Target:
             )
         return head
 
+    async def head_of(self, method: bytes, path: bytes) -> bytes:
+        """Return the same for a request without a body in another *method*; not remembered."""
+        lines = self._origin_lines
+        if self.signer is not None:
+            lines += await self.signer.lines(method, self._base_path + path, b"")
+        return method + b" " + self._base_path + path + b" HTTP/1.1\r\n" + lines
+
     async def signed_lines(self, path: bytes, body: bytes) -> bytes:
         """Return what authorizes a POST of *body* to *path* below the base URL."""
         assert self.signer is not None

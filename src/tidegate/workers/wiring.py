@@ -41,6 +41,7 @@ from tidegate.pipeline.gateway import Gateway, State
 from tidegate.pipeline.handle import Pipeline
 from tidegate.pipeline.meters import Meters
 from tidegate.providers.demo_upstream import DemoUpstream
+from tidegate.responses.store import ResponseStore
 from tidegate.routing.plan import ModelRoute, link_fallbacks
 from tidegate.routing.target import Target
 from tidegate.sweep import Sweep
@@ -126,6 +127,8 @@ class DataPlane:
             is_ready=self.is_ready,
         )
         self._gateway.tracer = self._tracing.use(snapshot)
+        self._responses = _response_store(snapshot)
+        self._gateway.responses = self._responses
         self.set_keys(keys, 0)
         has_page = snapshot.metrics.listen is None  # for good: a reload cannot move the page
         self.handler: Handler = Pipeline(self._gateway, route_table(has_page=has_page))
@@ -203,6 +206,11 @@ class DataPlane:
         self._events.set_level(snapshot.log_level)
         self._gateway.state = state
         self._gateway.tracer = self._tracing.use(snapshot)
+        self._responses.configure(
+            keeps_content=snapshot.responses.store,
+            keep_s=snapshot.responses.keep_s,
+            max_bytes=snapshot.responses.max_bytes,
+        )
         self._gateway.access_log.use(self._access_log_fd if snapshot.access_log else None)
         self._close_unused(snapshot)
 
@@ -231,6 +239,7 @@ class DataPlane:
             pool.close()
         self._gateway.access_log.flush()
         self._gateway.journal.close()
+        self._responses.close()
         self._tracing.close()
 
     def _build(self, snapshot: Snapshot) -> State:
@@ -346,6 +355,15 @@ class DataPlane:
         used = {_pool_key(provider) for provider in snapshot.providers}
         for pool_key in [key for key in self._pools if key not in used]:
             self._pools.pop(pool_key).close()
+
+
+def _response_store(snapshot: Snapshot) -> ResponseStore:
+    return ResponseStore(
+        Path(snapshot.data_dir),
+        keeps_content=snapshot.responses.store,
+        keep_s=snapshot.responses.keep_s,
+        max_bytes=snapshot.responses.max_bytes,
+    )
 
 
 def _pool_key(provider: ProviderSnapshot) -> tuple[object, ...]:

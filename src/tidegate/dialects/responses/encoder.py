@@ -31,6 +31,7 @@ from tidegate.dialects.neutral import (
     ToolDelta,
     ToolStart,
     UsageEvent,
+    WireError,
 )
 from tidegate.dialects.responses.answer import (
     call_item,
@@ -477,8 +478,12 @@ class ResponsesStreamEncoder:
         return self._close_all("incomplete" if cut else "completed")
 
     def _error(self, event: StreamError) -> bytes:
+        return self.fail(event.error)
+
+    def fail(self, error: WireError) -> bytes:
+        """Return the end of a stream that failed; nothing may follow it."""
         self.failed = True
-        return failed_events(event.error, self._sequence, self._response("failed"))
+        return failed_events(error, self._sequence, self._response("failed"))
 
 
 def _text_part(text: str, annotations: list[Any], logprobs: list[Any]) -> dict[str, Any]:

@@ -58,6 +58,11 @@ def unseal(content: str) -> Envelope | None:
         return None
 
 
+def is_sealed(content: str) -> bool:
+    """Whether `encrypted_content` is an envelope of ours."""
+    return content.startswith(_ENVELOPE)
+
+
 def sealed_thinking(part: Thinking) -> str | None:
     """Return the `encrypted_content` of a thinking part; None where it has no proof."""
     if part.redacted is not None:

@@ -1,12 +1,11 @@
 """A Responses request in its neutral form.
 
 Source: `ResponseCreateParams` of the openai package, 3.x. `previous_response_id`, `store` and
-item references are state: whoever keeps it hands the earlier items in (see `wire.Turn`).
+item references are state: whoever keeps it puts the earlier items in front of `input` first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -106,29 +105,23 @@ _DEFAULTS = {
 }
 
 
-def decode_request(body: bytes, earlier: Sequence[msgspec.Raw] = ()) -> NeutralRequest:
-    """Read a request; raises `BadRequest` naming the field at fault.
-
-    Args:
-        body: The request.
-        earlier: Items of the responses that it goes on from.
-    """
+def decode_request(body: bytes) -> NeutralRequest:
+    """Read a request; raises `BadRequest` naming the field at fault."""
     fields = Fields(body)
     request = NeutralRequest(NAME, fields.need("model", TEXT), [], include_usage=True)
     for name, why in _REFUSED.items():
         value = fields.take_raw(name)
         if value is not None and value != b"false":
             raise BadRequest(why, param=name)
-    _read_input(request, fields, earlier)
+    _read_input(request, fields)
     _read_tools(request, fields)
     _read_sampling(request, fields)
     _read_output(request, fields)
-    if not earlier and fields.take_raw("previous_response_id") is not None:
+    if fields.take_raw("previous_response_id") is not None:
         raise BadRequest(
             "The response that this one goes on from is not kept here; send its items as 'input'.",
             param="previous_response_id",
         )
-    fields.take_raw("previous_response_id")
     fields.take_raw("store")
     fields.take_raw("stream_options")  # padding against guesses by length; there is none here
     request.extra = fields.left_over(_DEFAULTS)
@@ -136,20 +129,18 @@ def decode_request(body: bytes, earlier: Sequence[msgspec.Raw] = ()) -> NeutralR
     return request
 
 
-def _read_input(request: NeutralRequest, fields: Fields, earlier: Sequence[msgspec.Raw]) -> None:
+def _read_input(request: NeutralRequest, fields: Fields) -> None:
     reader = ItemReader(fields.unread)
     instructions = fields.take("instructions", _INSTRUCTIONS)
     if instructions is not None:
         reader.system.append(Text(instructions))
-    for number, item in enumerate(earlier):
-        reader.read(item, f"previous_response_id[{number}]")
     given = fields.take("input", _INPUT)
     if isinstance(given, str):
         reader.messages.append(Message("user", [Text(given)]))
     elif given:
         for number, item in enumerate(given):
             reader.read(item, f"input[{number}]")
-    elif not earlier:
+    else:
         raise BadRequest("You must provide 'input'.", param="input")
     request.system = reader.system
     request.messages = reader.messages

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-
-import msgspec
 
 from tidegate.dialects.dialect import Dialect
 from tidegate.dialects.fidelity import Loss
@@ -76,13 +74,11 @@ class Turn:
 
     Attributes:
         fields: The request's top-level fields, as far as a response says them again.
-        earlier: Items of the responses that it goes on from, oldest first.
         keep: Takes the whole response, as JSON, before the caller has the end of it.
         encoders: Writers of streams, the newest last, for a stream that has to be cut short.
     """
 
     fields: Mapping[str, Any]
-    earlier: Sequence[msgspec.Raw] = ()
     keep: Callable[[bytes], None] | None = None
     encoders: list[ResponsesStreamEncoder] = field(default_factory=list)
 
@@ -102,7 +98,7 @@ class ResponsesWire:
 
     def decode_request(self, body: bytes) -> NeutralRequest:
         """Read a caller's request."""
-        return decode_request(body, self._turn.earlier)
+        return decode_request(body)
 
     def encode_request(
         self, request: NeutralRequest, model: str, quirks: Quirks

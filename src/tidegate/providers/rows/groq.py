@@ -11,5 +11,6 @@ PROVIDER = Provider(
     docs_url="https://console.groq.com/docs/openai",
     checked_on="2026-11-24",
     env_key="GROQ_API_KEY",
+    dialects=("openai", "responses"),
     capabilities=("chat", "responses"),
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tidegate.providers.spec import Provider
+from tidegate.dialects.wire import Quirks as WireQuirks
+from tidegate.providers.spec import Provider, Quirks
 
 PROVIDER = Provider(
     name="lmstudio",
@@ -11,5 +12,7 @@ PROVIDER = Provider(
     docs_url="https://lmstudio.ai/docs/developer/openai-compat",
     checked_on="2026-11-24",
     key_required=False,
+    dialects=("openai", "responses"),
+    quirks=Quirks(wire=WireQuirks(keeps_responses=True)),
     capabilities=("chat", "completions", "embeddings", "responses"),
 )

@@ -11,5 +11,6 @@ PROVIDER = Provider(
     docs_url="https://openrouter.ai/docs/api-reference/overview",
     checked_on="2026-11-24",
     env_key="OPENROUTER_API_KEY",
+    dialects=("openai", "responses"),
     capabilities=("chat", "completions", "embeddings", "responses"),
 )

@@ -11,5 +11,6 @@ PROVIDER = Provider(
     docs_url="https://docs.vllm.ai/en/stable/serving/openai_compatible_server/",
     checked_on="2026-11-24",
     key_required=False,
+    dialects=("openai", "responses"),
     capabilities=("chat", "completions", "embeddings", "responses"),
 )

@@ -1,0 +1,282 @@
+"""Responses on disk: one file each, below the data directory.
+
+    responses/3f/3f9a…   named by a digest of the key's id and the response's
+
+Nobody finds a response without the key that made it: the name itself depends on it. A file is
+written beside its place and moved there, so that another worker, or the next process after a
+kill -9, sees all of it or nothing. Nothing is synced: a machine that loses power may lose the
+last seconds, which then read as if they had never been kept.
+
+Writing a small record takes some 60 µs and is done on the loop, before the caller has the end
+of its answer: it can go on from it at once, at any worker. Everything else is done in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import itertools
+import logging
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from tidegate.responses.record import Record, decode_record, encode_record
+
+log = logging.getLogger("tidegate.responses")
+
+T = TypeVar("T")
+
+FOLDER = "responses"
+#: An input that is larger is written in a thread, before the request goes out.
+INLINE_INPUT_BYTES = 64 * 1024
+#: Most responses that one may go on from.
+MAX_CHAIN = 1_000
+
+_BESIDE = ".input"
+_UNFINISHED = ".part"
+_UNFINISHED_S = 3_600.0
+_SWEEP_S = 600.0
+#: A sweep for room leaves this share of it.
+_ROOM = 0.9
+_BLOCK = 4096
+_next_number = itertools.count().__next__
+
+
+class Missing(Exception):
+    """No such response of this key, or one that it goes on from is gone."""
+
+
+class ResponseStore:
+    """Keeps responses for the workers of one instance.
+
+    Args:
+        folder: The data directory.
+        keeps_content: Whether prompts and answers may be kept; where providers keep a response
+            is remembered in any case.
+        keep_s: Seconds after its last use that a response is deleted.
+        max_bytes: Room for all of them; the longest unused go first. Each worker looks every ten
+            minutes, and after having written a sixteenth of it.
+    """
+
+    def __init__(self, folder: Path, *, keeps_content: bool, keep_s: float, max_bytes: int) -> None:
+        self._folder = folder / FOLDER
+        self.keeps_content = keeps_content
+        self._keep_s = keep_s
+        self._max_bytes = max_bytes
+        self._threads: ThreadPoolExecutor | None = None
+        self._written = 0
+        self._sweep_at = 0.0
+        self._quiet_until = 0.0
+
+    def configure(self, *, keeps_content: bool, keep_s: float, max_bytes: int) -> None:
+        """Take other settings; what is over them goes with the next sweep."""
+        self.keeps_content = keeps_content
+        self._keep_s = keep_s
+        self._max_bytes = max_bytes
+
+    def close(self) -> None:
+        """Wait for no one: what a thread was doing may be left undone."""
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._threads = None
+
+    # --- on the loop ------------------------------------------------------------------------
+
+    def put(self, key_id: str, response_id: str, record: Record, staged: Path | None) -> bool:
+        """Keep a response; False, and a line in the log, where that cannot be done.
+
+        Args:
+            key_id: The key that made it.
+            response_id: Its id.
+            record: What is kept of it.
+            staged: Its input, from `stage`; None where the record holds it.
+        """
+        place = self._place(key_id, response_id)
+        record.apart = staged is not None
+        data = encode_record(record)
+        try:
+            try:
+                _write(place, data, staged)
+            except FileNotFoundError:
+                place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _write(place, data, staged)
+        except OSError as error:
+            self._complain(error)
+            return False
+        self._written += max(len(data), _BLOCK)
+        now = time.monotonic()
+        if now >= self._sweep_at or self._written > self._max_bytes // 16:
+            self._sweep_at = now + _SWEEP_S
+            self._written = 0
+            self._pool().submit(self._sweep_once)
+        return True
+
+    def _complain(self, error: OSError) -> None:
+        now = time.monotonic()
+        if now >= self._quiet_until:
+            self._quiet_until = now + 60.0
+            log.error("a response could not be kept", extra={"fields": {"error": error.strerror}})
+
+    # --- in a thread ------------------------------------------------------------------------
+
+    async def stage(self, data: bytes) -> Path | None:
+        """Write a large input, to be moved to its place by `put`; None where it cannot be."""
+        try:
+            return await self._in_thread(lambda: self._stage(data))
+        except OSError as error:
+            self._complain(error)
+            return None
+
+    async def get(self, key_id: str, response_id: str) -> Record:
+        """Return a response of a key. Raises `Missing`."""
+        place = self._place(key_id, response_id)
+        return await self._in_thread(lambda: self._read(place))
+
+    async def chain(self, key_id: str, response_id: str) -> list[Record]:
+        """Return a response and those that it goes on from, the oldest first.
+
+        It ends at one that a provider keeps, with all before it. Raises `Missing`. All are used
+        by this, so none of them is due for deletion.
+        """
+        return await self._in_thread(lambda: self._chain(key_id, response_id))
+
+    async def discard(self, staged: Path) -> None:
+        """Delete an input whose request brought no response."""
+        await self._in_thread(lambda: _unlink(staged))
+
+    async def delete(self, key_id: str, response_id: str) -> None:
+        """Delete a response; one that goes on from it cannot be gone on from any more."""
+        place = self._place(key_id, response_id)
+        await self._in_thread(lambda: _remove(place))
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool(), work)
+
+    def _pool(self) -> ThreadPoolExecutor:
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(2, thread_name_prefix="responses")
+        return self._threads
+
+    def _place(self, key_id: str, response_id: str) -> Path:
+        name = f"{len(key_id)}:{key_id}{response_id}".encode("utf-8", "replace")
+        digest = hashlib.blake2b(name, digest_size=20, person=b"tg-responses").hexdigest()
+        return self._folder / digest[:2] / digest
+
+    def _stage(self, data: bytes) -> Path:
+        staged = self._folder / f"{os.getpid()}-{_next_number()}{_UNFINISHED}"
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _write(staged, data)
+        return staged
+
+    def _read(self, place: Path) -> Record:
+        try:
+            with place.open("rb") as file:
+                if os.fstat(file.fileno()).st_mtime < time.time() - self._keep_s:
+                    raise Missing
+                record = decode_record(file.read())
+            if record.apart:
+                record.input = place.with_suffix(_BESIDE).read_bytes()
+        except (OSError, msgspec.DecodeError):
+            raise Missing from None
+        return record
+
+    def _chain(self, key_id: str, response_id: str) -> list[Record]:
+        found: list[Record] = []
+        seen: set[str] = set()
+        while response_id:
+            if response_id in seen or len(found) >= MAX_CHAIN:
+                raise Missing
+            seen.add(response_id)
+            place = self._place(key_id, response_id)
+            record = self._read(place)
+            for used in (place, place.with_suffix(_BESIDE)) if record.apart else (place,):
+                os.utime(used)
+            found.append(record)
+            response_id = "" if record.provider else record.previous
+        return found[::-1]
+
+    # --- sweeping ---------------------------------------------------------------------------
+
+    def _sweep_once(self) -> None:
+        """Delete what is too old and, where room is short, what was unused longest."""
+        try:
+            handle = os.open(self._folder / "sweep.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            self._complain(error)
+            return
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.sweep(time.time())
+        except BlockingIOError:
+            pass  # another worker is at it
+        except OSError as error:
+            self._complain(error)
+        finally:
+            os.close(handle)
+
+    def sweep(self, now_s: float) -> None:
+        """Delete all that has to go at the Unix time *now_s*."""
+        left: list[tuple[float, int, str]] = []
+        for folder in (str(self._folder), *self._folders()):
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if not entry.is_file(follow_symlinks=False) or entry.name == "sweep.lock":
+                        continue
+                    found = entry.stat(follow_symlinks=False)
+                    unfinished = entry.name.endswith(_UNFINISHED)
+                    limit_s = min(_UNFINISHED_S, self._keep_s) if unfinished else self._keep_s
+                    if found.st_mtime < now_s - limit_s:
+                        _unlink(entry.path)
+                    else:
+                        left.append((found.st_mtime, -(-found.st_size // _BLOCK), entry.path))
+            time.sleep(0)  # the loop goes first
+        room = self._max_bytes // _BLOCK
+        used = sum([blocks for _, blocks, _ in left])
+        if used <= room:
+            return
+        left.sort()
+        for _, blocks, path in left:
+            if used <= room * _ROOM:
+                break
+            _unlink(path)
+            used -= blocks
+
+    def _folders(self) -> list[str]:
+        with os.scandir(self._folder) as entries:
+            return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+
+
+def _write(place: Path, data: bytes, staged: Path | None = None) -> None:
+    """Write a file as a whole, or not at all; move *staged* beside it first."""
+    beside = f"{place}.{os.getpid()}-{_next_number()}{_UNFINISHED}"
+    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(handle, view) :]
+    except OSError:
+        os.unlink(beside)
+        raise
+    finally:
+        os.close(handle)
+    if staged is not None:
+        os.replace(staged, place.with_suffix(_BESIDE))
+    os.replace(beside, place)
+
+
+def _remove(place: Path) -> None:
+    for path in (place, place.with_suffix(_BESIDE)):
+        _unlink(path)
+
+
+def _unlink(path: str | Path) -> None:
+    with contextlib.suppress(FileNotFoundError):  # another worker was first
+        os.unlink(path)
