@@ -42,8 +42,10 @@ fuzz: $(VENV)/dev.stamp  ## a million broken requests at the edge
 torture: $(VENV)/dev.stamp packages  ## kills, reloads, upgrades and drains of real processes
 	@PYTHONPATH=. $(BIN)/python tests/process/torture.py $(ARGS)
 
-reference: $(VENV)/dev.stamp  ## write docs/reference from the code again
+reference: $(VENV)/dev.stamp  ## write docs/reference, alert rules and dashboards from the code again
 	@$(BIN)/python scripts/reference.py
+	@$(BIN)/python scripts/alert_rules.py
+	@$(BIN)/python -m scripts.dashboards
 
 ui:  ## build the live view's pages; needs Node 20.19 or newer
 	@sh scripts/build_ui.sh
