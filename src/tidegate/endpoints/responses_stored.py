@@ -171,8 +171,8 @@ def _target_of(call: Call, record: Record) -> Target:
                     return target
                 found = found or target
     if found is None:
-        route = call.state.open_route(f"{record.provider}/{record.model}")
-        if route is None:
+        open_route = call.state.open_route(f"{record.provider}/{record.model}")
+        if open_route is None:
             raise Unavailable("The provider that keeps this response is not configured any more.")
-        found = route.targets[0]
+        found = open_route.targets[0]
     return found

@@ -45,7 +45,7 @@ class _TextPart(_Strict):
     text: str
     type: str = ""
     annotations: list[msgspec.Raw] | None = None
-    logprobs: msgspec.Raw | None = None
+    logprobs: list[msgspec.Raw] | None = None
     prompt_cache_breakpoint: _Breakpoint | None = None
 
 

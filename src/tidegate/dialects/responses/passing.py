@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from tidegate.config.snapshot import override
 from tidegate.dialects.neutral import WireError
 from tidegate.dialects.passing import PassingStream
 from tidegate.dialects.responses.decoder import ResponsesStreamDecoder
 from tidegate.dialects.responses.errors import failed_events
 from tidegate.dialects.wire import MAX_EVENT_BYTES
+
+if TYPE_CHECKING:
+    from typing_extensions import override
+else:
+    from tidegate.config.snapshot import override
 
 #: The ends of a response, or an error: all else is content.
 _SIGNS = (
