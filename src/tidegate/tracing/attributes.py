@@ -155,7 +155,7 @@ def client_span(
 ) -> Span:
     """Return the CLIENT span of an attempt."""
     operation = _OPERATIONS.get(attempt.operation, attempt.operation)
-    model = _shown(attempt.model)
+    model = _model_of(attempt)
     error = _error_type(attempt)
     attributes: dict[str, Value | None] = {
         "gen_ai.operation.name": operation,
@@ -201,6 +201,15 @@ def client_span(
     if error is not None:
         span.status.code = Status.STATUS_CODE_ERROR
     return span
+
+
+def _model_of(attempt: AttemptSpan) -> str:
+    """Return the model asked for: a configured name, or a client's that the provider knew.
+
+    A name that no provider knows may be anything, a key in the wrong field too: `*`.
+    """
+    known = attempt.label == attempt.model or attempt.status in (200, 201)
+    return _shown(attempt.model) if known else attempt.label
 
 
 def _left(attempt: AttemptSpan) -> bool:
