@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import date
 from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,19 +17,56 @@ from tidegate.providers.operations import OPERATIONS
 from tidegate.providers.spec import Provider
 
 NAMES = [
-    *(
-        "anthropic",
-        "cerebras",
-        "deepseek",
-        "demo",
-        "fireworks",
-        "gemini",
-        "groq",
-        "huggingface",
-        "llamacpp",
-    ),
-    *("lmstudio", "mistral", "nvidia", "ollama", "openai", "openai-compatible", "openrouter"),
-    *("perplexity", "sambanova", "together", "vllm", "xai"),
+    "ai21",
+    "anthropic",
+    "azure",
+    "baseten",
+    "bedrock",
+    "cerebras",
+    "cloudflare",
+    "cohere",
+    "dashscope",
+    "databricks",
+    "deepinfra",
+    "deepseek",
+    "demo",
+    "fireworks",
+    "friendli",
+    "gemini",
+    "github-models",
+    "groq",
+    "huggingface",
+    "hyperbolic",
+    "jina",
+    "llamacpp",
+    "llamafile",
+    "lmstudio",
+    "localai",
+    "minimax",
+    "mistral",
+    "moonshot",
+    "nebius",
+    "novita",
+    "nvidia",
+    "ollama",
+    "openai",
+    "openai-compatible",
+    "openrouter",
+    "ovhcloud",
+    "perplexity",
+    "sambanova",
+    "scaleway",
+    "sglang",
+    "siliconflow",
+    "stepfun",
+    "tgi",
+    "together",
+    "vertex",
+    "vllm",
+    "volcengine",
+    "voyage",
+    "xai",
+    "zai",
 ]
 
 EXTRA = Provider(
@@ -52,18 +90,49 @@ def test_a_row_is_fit_for_use(name: str) -> None:
     row = providers_by_name()[name]
     assert check_name(row.name) == name
     if row.base_url:
-        assert check_base_url(row.base_url) == row.base_url
+        address = re.sub(r"\{(region|location)\}", "somewhere", row.base_url)
+        assert check_base_url(address) == address
+        assert ("{" in row.base_url) == (row.section in ("aws", "google"))
         local = row.base_url.startswith("http://localhost:")
         assert local or row.base_url.startswith("https://"), "a credential would go unencrypted"
         assert local != row.key_required
-    assert re.fullmatch(r"bearer|none|header:[a-z0-9-]+", row.auth)
+    assert re.fullmatch(r"bearer|none|sigv4|google|header:[a-z0-9-]+", row.auth)
     assert row.env_key is None or re.fullmatch(r"[A-Z][A-Z0-9_]+", row.env_key)
-    assert row.key_required == (row.env_key is not None)
+    assert row.key_required == (row.env_key is not None) or row.section == "google"
+    # Found in the environment, it must be complete: an address, or a variable that has it.
+    assert row.base_url is not None or row.env_base_url or not row.discover or not row.env_key
+    assert all(re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", host) for host in row.own_hosts)
+    settings = (*row.env_settings, *row.env_credentials)
+    assert all(setting.startswith(f"{row.section}.") for setting in settings)
     assert row.capabilities
     assert set(row.dialects) <= OPERATIONS.keys()
-    assert row.quirks.models_path in ("", "/models", "/v1/models")
-    assert row.docs_url
-    assert date(2026, 1, 1) <= date.fromisoformat(row.checked_on) <= date(2036, 1, 1)
+    assert row.quirks.models_path in ("", "/models", "/v1/models", "/openai/v1/models")
+    assert row.docs_url.startswith("https://") or row.base_url == ""
+    if row.checked_on is not None:  # None: nobody has checked it, and the tables say so
+        assert date(2026, 1, 1) <= date.fromisoformat(row.checked_on) <= date(2036, 1, 1)
+
+
+def test_there_is_a_row_for_every_provider_that_people_ask_for() -> None:
+    """At least thirty, beside the demo and the row without a name of its own."""
+    assert len(set(NAMES) - {"demo", "openai-compatible"}) >= 30
+
+
+def test_a_compatible_provider_is_one_short_file() -> None:
+    """Data alone: about 15 lines, and no more than 20 with what is unusual about it."""
+    lengths = {}
+    for name in NAMES:
+        path = Path(rows.__path__[0]) / f"{name.replace('-', '_')}.py"
+        if type(providers_by_name()[name]) is Provider:
+            code = path.read_text().split('"""', 2)[2].strip().splitlines()
+            lengths[name] = len([line for line in code if line])
+    assert max(lengths.values()) <= 20
+    assert sorted(lengths.values())[len(lengths) // 2] <= 15
+
+
+def test_only_clouds_bring_code() -> None:
+    """Where settings decide the address; every other provider is a plain row."""
+    coded = {name for name, row in providers_by_name().items() if type(row) is not Provider}
+    assert coded == {"azure", "bedrock", "vertex"}
 
 
 def test_no_two_rows_share_a_variable() -> None:

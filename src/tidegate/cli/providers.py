@@ -14,15 +14,28 @@ def providers(
 ) -> None:
     """List the kinds of providers, where they are, and how their key is found."""
     from tidegate.providers.discover import providers_by_name
+    from tidegate.providers.listing import as_data, where
 
     table = providers_by_name()
     if as_json:
         import msgspec
 
-        print(msgspec.json.format(msgspec.json.encode(list(table.values()))).decode())
+        print(
+            msgspec.json.format(
+                msgspec.json.encode([as_data(row) for row in table.values()])
+            ).decode()
+        )
         return
-    rows = [("KIND", "NAME", "BASE URL", "KEY FROM", "CHECKED")]
-    for row in table.values():
-        where = "(built in)" if row.base_url == "" else row.base_url or "(yours)"
-        rows.append((row.name, row.title, where, row.env_key or "-", row.checked_on))
+    rows = [("KIND", "NAME", "DIALECTS", "BASE URL", "KEY FROM", "CHECKED")]
+    rows += [
+        (
+            row.name,
+            row.title,
+            ",".join(row.dialects),
+            where(row),
+            row.env_key or "-",
+            row.checked_on or "unverified",
+        )
+        for row in table.values()
+    ]
     print(aligned(rows))

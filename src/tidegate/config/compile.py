@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tidegate.config.cloud_rules import options_of, signing_of
 from tidegate.config.digest import key_digest
 from tidegate.config.listen_address import split_listen
 from tidegate.config.provider_kind import Kinds
@@ -163,13 +164,14 @@ def _tls(tls: TlsSettings | None) -> TlsSnapshot | None:
 
 def _provider(name: str, provider: ProviderSettings, kinds: Kinds) -> ProviderSnapshot:
     kind = kinds[provider.kind]
+    placement = kind.place(provider.base_url, options_of(provider), provider.dialects)
     stream_usage = (
         kind.quirks.stream_usage if provider.stream_usage is None else provider.stream_usage
     )
     return ProviderSnapshot(
         name=name,
         kind=kind.name,
-        base_url=provider.base_url or kind.base_url or "",
+        base_url=placement.base_url,
         credential=provider.api_key.reveal() if provider.api_key else None,
         headers=tuple((header, text.reveal()) for header, text in provider.headers.items()),
         connect_s=provider.connect_timeout.seconds,
@@ -178,9 +180,13 @@ def _provider(name: str, provider: ProviderSettings, kinds: Kinds) -> ProviderSn
         max_connections=provider.max_connections,
         verify_tls=provider.verify_tls,
         proxy=provider.proxy.reveal() if provider.proxy else None,
-        auth=kind.auth,
+        # A key for a kind that signs is sent as it is.
+        auth="bearer" if kind.auth in ("sigv4", "google") else kind.auth,
         stream_usage=stream_usage,
-        operations=kind.operations(provider.dialects),
+        operations=dict(placement.operations),
+        families=placement.families,
+        signing=signing_of(provider),
+        native_models=kind.quirks.native_models,
         quirks=kind.packed_quirks,
         passthrough_models=provider.passthrough_models,
     )

@@ -11,7 +11,8 @@ from fractions import Fraction
 from typing import Any, Final, TypeVar
 
 from tidegate.config.otel_environment import add_tracing
-from tidegate.config.provider_kind import Kinds, ProviderKind
+from tidegate.config.provider_environment import fill_in, is_found
+from tidegate.config.provider_kind import Kinds
 from tidegate.config.secret import Secret
 
 _T = TypeVar("_T")
@@ -98,7 +99,7 @@ class Overlay:
         providers: dict[str, Any] = {}
         models: dict[str, Any] = {}
         for name, kind in sorted(self._kinds.items()):
-            if kind.discover and self._is_found(kind):
+            if kind.discover and is_found(kind, self._env):
                 providers[name] = {}
                 for model in kind.starter_models:
                     models[model] = {"targets": [{"provider": name, "model": model}]}
@@ -107,10 +108,6 @@ class Overlay:
             models["demo"] = {"targets": [{"provider": "demo", "model": "demo"}]}
         self._raw["providers"] = providers
         self._raw.setdefault("models", models)
-
-    def _is_found(self, kind: ProviderKind) -> bool:
-        names = (kind.env_key, kind.env_base_url)
-        return any(name and self._env.get(name) for name in names)
 
     def _fill_providers(self) -> None:
         """Give each provider its kind and what its kind's variables say."""
@@ -124,16 +121,7 @@ class Overlay:
                 continue
             if timeout is not None:
                 provider.setdefault("first_byte_timeout", timeout)
-            # The usual variable's credential belongs to the kind's own host, to no other.
-            own_host = provider.get("base_url") in (None, kind.base_url)
-            if "base_url" not in provider and kind.env_base_url:
-                url = self._env.get(kind.env_base_url, "").strip()
-                if url:
-                    provider["base_url"] = _with_version(url)
-            if own_host and "api_key" not in provider and kind.env_key:
-                key = self._env.get(kind.env_key, "").strip()
-                if key:
-                    provider["api_key"] = Secret(key, f"env:{kind.env_key}")
+            fill_in(provider, kind, self._env)
 
     def _add_limit(self) -> None:
         names = ("RATE_LIMITER_CAPACITY", "RATE_LIMITER_REFILL_RATE")
@@ -212,9 +200,3 @@ def _rate(text: str) -> Fraction:
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str)
-
-
-def _with_version(url: str) -> str:
-    """Add `/v1` to a bare host, as the seed's `OLLAMA_BASE_URL` has none."""
-    bare = url.rstrip("/")
-    return bare + "/v1" if bare.count("/") == 2 else bare

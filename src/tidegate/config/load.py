@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
+from tidegate.config.cloud_rules import cloud_problems, signing_of, with_absolute_keys
 from tidegate.config.document import Document, read_document
 from tidegate.config.environment import Overlay
 from tidegate.config.listen_address import split_listen
@@ -89,10 +90,11 @@ def load_settings(
     problems += _shown(found, document)
     settings = _with_proxies(settings, env, problems)
     settings = _with_data_dir(settings, sources.base_dir)
-    problems += _shown(_late_problems(settings, sources.base_dir), document)
+    late = _late_problems(settings, sources.base_dir)
+    problems += _shown(late + cloud_problems(settings, kinds, sources.base_dir), document)
     if problems:
         raise ConfigError(problems)
-    settings = _with_absolute_tls(settings, sources.base_dir)
+    settings = with_absolute_keys(_with_absolute_tls(settings, sources.base_dir), sources.base_dir)
     return Loaded(settings, path, (*warnings, *_risks(settings, kinds, sources)))
 
 
@@ -289,7 +291,7 @@ def _risks(settings: Settings, kinds: Kinds, sources: Sources) -> list[str]:
         place = show_path(("providers", name))
         kind = kinds[provider.kind]
         url = provider.base_url or kind.base_url or ""
-        if kind.key_required and provider.api_key is None:
+        if kind.key_required and provider.api_key is None and signing_of(provider) is None:
             hint = f" (set {kind.env_key})" if kind.env_key else ""
             warnings.append(f"{place} has no api_key{hint}: {kind.title} will refuse requests")
         if provider.api_key is not None and url.startswith("http://") and not _is_near(url):

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
+from tidegate.config.placement import Placement
+
 
 class ProviderQuirks(Protocol):
     """The quirks that a setting can override."""
@@ -16,6 +18,10 @@ class ProviderQuirks(Protocol):
     @property
     def stream_usage(self) -> bool:
         """Whether it accepts `stream_options.include_usage`."""
+
+    @property
+    def native_models(self) -> bool:
+        """Whether its models are learned from Ollama's own list."""
 
 
 class ProviderKind(Protocol):
@@ -35,7 +41,7 @@ class ProviderKind(Protocol):
 
     @property
     def auth(self) -> str:
-        """`bearer`, `header:NAME`, or `none`."""
+        """`bearer`, `header:NAME`, `none`, `sigv4` or `google`."""
 
     @property
     def key_required(self) -> bool:
@@ -57,8 +63,29 @@ class ProviderKind(Protocol):
     def starter_models(self) -> tuple[str, ...]:
         """Model names offered when it was found in the environment."""
 
-    def operations(self, dialects: Iterable[str] | None = None) -> dict[str, tuple[str, str]]:
-        """Operation → paths of a whole answer and of a stream, below the base URL."""
+    @property
+    def env_settings(self) -> Mapping[str, tuple[str, ...]]:
+        """Setting such as `aws.region` → environment variables that fill it in."""
+
+    @property
+    def env_credentials(self) -> Mapping[str, tuple[str, ...]]:
+        """The same for settings that together are a credential."""
+
+    @property
+    def own_hosts(self) -> tuple[str, ...]:
+        """Hosts, or ends of their names, that credentials of the environment may go to."""
+
+    @property
+    def section(self) -> str:
+        """Settings that only this kind has: `azure`, `aws`, `google`, or empty."""
+
+    def place(
+        self,
+        base_url: str | None,
+        options: Mapping[str, str],
+        dialects: Iterable[str] | None = None,
+    ) -> Placement:
+        """Return where it is and what it can be asked; raises ValueError `setting: reason`."""
 
     @property
     def packed_quirks(self) -> bytes:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from tidegate.config.cloud_settings import AwsSettings, AzureSettings, GoogleSettings
 from tidegate.config.database_url import DatabaseUrl
 from tidegate.config.environment import ALIASES, OVERRIDES
 from tidegate.config.otel_environment import OTEL_NAMES
@@ -36,6 +37,9 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("server", ServerSettings),
     ("server.tls", TlsSettings),
     ("providers.<name>", ProviderSettings),
+    ("providers.<name>.azure", AzureSettings),
+    ("providers.<name>.aws", AwsSettings),
+    ("providers.<name>.google", GoogleSettings),
     ("models.<name>", ModelSettings),
     ("models.<name>.targets[]", TargetSettings),
     ("routing", RoutingSettings),

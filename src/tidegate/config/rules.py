@@ -89,8 +89,10 @@ def _provider_problems(raw: Mapping[str, Any], kinds: Kinds) -> Iterator[Problem
                 if provider.get(field):
                     yield (*path, field), f"kind {kind.name} is built in and takes none"
         headers = provider.get("headers")
-        if provider.get("api_key") is not None and isinstance(headers, dict):
-            taken = "authorization" if kind.auth == "bearer" else kind.auth.removeprefix("header:")
+        signs = kind.section and provider.get("api_key") is None
+        if (signs or provider.get("api_key") is not None) and isinstance(headers, dict):
+            named = kind.auth.startswith("header:") and not signs
+            taken = kind.auth.removeprefix("header:") if named else "authorization"
             for header in headers:
                 if isinstance(header, str) and header.lower() == taken:
                     yield (*path, "headers", header), "is what api_key is sent in; give one"

@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from tidegate.config.cloud_settings import AwsSettings, AzureSettings, GoogleSettings
 from tidegate.config.database_url import DatabaseUrl
 from tidegate.config.field_types import (
     BaseUrl,
@@ -185,6 +186,9 @@ class ProviderSettings(Section):
         default=None,
         description="Whether it accepts `stream_options.include_usage`. Default: the kind's own.",
     )
+    azure: AzureSettings | None = Field(default=None, description="Of kind `azure` alone.")
+    aws: AwsSettings | None = Field(default=None, description="Of kind `bedrock` alone.")
+    google: GoogleSettings | None = Field(default=None, description="Of kind `vertex` alone.")
     connect_timeout: Annotated[DurationSetting, _between(_s(0.05), _s(120))] = Field(
         default=_s(5), description="Time for a connection, TLS included."
     )

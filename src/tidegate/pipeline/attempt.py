@@ -37,7 +37,7 @@ from tidegate.routing.plan import ModelRoute
 from tidegate.routing.retry import PASSED_STATUSES, backoff_s
 from tidegate.routing.target import Target
 from tidegate.tracing.trace import ObservedAnswer
-from tidegate.upstream.answer import UpstreamAnswer, UpstreamFault
+from tidegate.upstream.answer import Abandoned, UpstreamAnswer, UpstreamFault
 
 log = logging.getLogger("tidegate.pipeline")
 
@@ -204,10 +204,7 @@ async def attempt(
     call.attempts += 1
     call.target = target
     record = AttemptRecord(gateway, call, target, len(body))
-    trace = call.trace
-    lines += (
-        begin_attempt(trace, call, record, body, translation) if trace else call.plan.trace_lines
-    )
+    lines += begin_attempt(call, record, body, translation) if call.trace else call.plan.trace_lines
     sent_at = monotonic()
     answer: UpstreamAnswer | None = None
     outcome = "cancelled"
@@ -254,6 +251,9 @@ async def attempt(
             "provider fault",
             extra=_fields(call, target, kind=fault.kind, reason=str(fault)),
         )
+    except Abandoned:
+        record.sent = True
+        raise
     finally:
         call.upstream = None
         if answer is not None:
@@ -281,8 +281,12 @@ def _prepare(
     if path is not None:
         asks_usage = operation.asks_usage and target.stream_usage
         body = request.body_for(target.model, target.raw_model, asks_usage)
+        if target.reshape is not None:
+            body = target.reshape(body)
         return path, call.plan.forwarded, body, None
     translation = translate(call, request, route, target)
+    if target.reshape is not None:
+        translation.body = target.reshape(translation.body)
     return translation.path, translation.lines, translation.body, translation
 
 
@@ -307,6 +311,8 @@ def _deliver(
         content_type = answer.headers.get(b"content-type", b"application/json")
     call.delivered_bytes += len(whole)
     record.close("ok", answer.status, call.usage)
+    if call.usage_source != "provider":
+        note += b"x-tidegate-usage: " + call.usage_source.encode() + b"\r\n"
     finish(
         gateway,
         call,

@@ -33,13 +33,16 @@ _MAX_OPEN_ROUTES = 1_000
 
 
 class State:
-    """One configuration generation as the data plane uses it. Never changed, only replaced.
+    """One configuration generation as the data plane uses it. Never changed, only replaced,
+    but for `offered`.
 
     Attributes:
         snapshot: What it was built from.
         routes: Configured model names.
         open_route: Makes a route for a name such as `openai/gpt-4o`, or returns None.
         rules: Limits by name.
+        offered: Names such as `ollama/llama3.2` that a provider was found to have, beside the
+            configured ones; set anew when more is found.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class State:
         self.routes = routes
         self.open_route = open_route
         self.rules = {limit.name: Rule.from_snapshot(limit) for limit in snapshot.limits}
+        self.offered: frozenset[str] = frozenset()
         self._defaults = snapshot.default_limits
         self._open_routes: dict[str, ModelRoute] = {}
 
@@ -69,9 +73,10 @@ class State:
         raise ModelNotFound(self._not_found(name, principal), param="model")
 
     def visible_models(self, principal: Principal) -> list[str]:
-        """Return the configured names that *principal* may use, sorted."""
+        """Return the names, configured or found, that *principal* may use, sorted."""
         allowed = principal.models
-        return sorted(name for name in self.routes if allowed is None or name in allowed)
+        names = self.offered | self.routes.keys() if self.offered else self.routes
+        return sorted(name for name in names if allowed is None or name in allowed)
 
     def checks(
         self, limiter: Limiter, principal: Principal, exchange: Exchange, route: ModelRoute | None

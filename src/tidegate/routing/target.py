@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -50,6 +50,7 @@ class Target:
         paths: Operation → path of a whole answer below the base URL.
         stream_paths: Operation → path of a stream.
         signer: Authorizes each request; None where the fixed lines hold the credential.
+        reshape: Changes each request's body at last; None where it goes as it is.
         quirks: Where it differs, for translated requests.
         estimator: Learned ratios of bytes to tokens; set by the pipeline.
         price: What its tokens cost; None when the model has no known price.
@@ -72,6 +73,7 @@ class Target:
         "provider",
         "quirks",
         "raw_model",
+        "reshape",
         "signer",
         "stream_paths",
         "stream_usage",
@@ -104,6 +106,7 @@ class Target:
         self.price: Any = None
         self.price_version = ""
         self.signer: Signer | None = None
+        self.reshape: Callable[[bytes], bytes] | None = None
         self.note = b"x-tidegate-provider: " + provider.encode("ascii", "replace") + b"\r\n"
         self._base_path = base_path
         self._origin_lines = origin_lines

@@ -41,6 +41,8 @@ from tidegate.pipeline.gateway import Gateway, State
 from tidegate.pipeline.handle import Pipeline
 from tidegate.pipeline.meters import Meters
 from tidegate.providers.demo_upstream import DemoUpstream
+from tidegate.providers.ollama_tags import read_tags
+from tidegate.providers.reshape import RESHAPES, Reshape
 from tidegate.responses.store import ResponseStore
 from tidegate.routing.plan import ModelRoute, link_fallbacks
 from tidegate.routing.target import Target
@@ -48,6 +50,7 @@ from tidegate.sweep import Sweep
 from tidegate.tracing.worker import WorkerTracing
 from tidegate.upstream.origin import Origin
 from tidegate.upstream.pool import UpstreamPool
+from tidegate.workers.signing import Signers
 
 log = logging.getLogger("tidegate.worker")
 
@@ -89,6 +92,8 @@ class DataPlane:
         self._registry = registry
         self._meters = Meters(registry)
         self._pools: dict[tuple[object, ...], UpstreamPool | DemoUpstream] = {}
+        self._signers = Signers(loop, self._connect)
+        self._discovery: set[asyncio.Task[None]] = set()
         self._page = MetricsPage(segment, registry)
         self._estimators: dict[tuple[str, str], TokenEstimator] = {}
         self._keys_loaded = False
@@ -130,6 +135,7 @@ class DataPlane:
         self._responses = _response_store(snapshot)
         self._gateway.responses = self._responses
         self.set_keys(keys, 0)
+        self._discover(state)
         has_page = snapshot.metrics.listen is None  # for good: a reload cannot move the page
         self.handler: Handler = Pipeline(self._gateway, route_table(has_page=has_page))
         self.page_handler: Handler = Pipeline(self._gateway, page_table())
@@ -205,6 +211,7 @@ class DataPlane:
         know(secrets_of(snapshot))
         self._events.set_level(snapshot.log_level)
         self._gateway.state = state
+        self._discover(state)
         self._gateway.tracer = self._tracing.use(snapshot)
         self._responses.configure(
             keeps_content=snapshot.responses.store,
@@ -235,6 +242,9 @@ class DataPlane:
 
     def close(self) -> None:
         """Close idle connections to providers and write out the log."""
+        for task in self._discovery:
+            task.cancel()
+        self._signers.close()
         for pool in self._pools.values():
             pool.close()
         self._gateway.access_log.flush()
@@ -249,6 +259,7 @@ class DataPlane:
         for provider in snapshot.providers:
             try:
                 self._pool(provider)
+                self._signers.of(provider)
             except ValueError as error:
                 problems.append((f"providers.{provider.name}", str(error)))
         if problems:
@@ -306,6 +317,7 @@ class DataPlane:
         else:
             base_path = pool.origin.base_path
             origin_lines = _origin_lines(provider, pool.origin)
+        operations, reshape = _asked(provider, model)
         target = Target(
             provider=provider.name,
             model=model,
@@ -315,17 +327,34 @@ class DataPlane:
             base_path=base_path,
             origin_lines=origin_lines,
             stream_usage=provider.stream_usage,
-            operations=provider.operations,
+            operations=operations,
             quirks=msgspec.structs.replace(
                 msgspec.msgpack.decode(provider.quirks, type=Quirks),
                 stream_usage=provider.stream_usage,
             ),
         )
         target.meters = self._meters.target(provider.name, label)
+        target.signer = self._signers.of(provider)
+        target.reshape = reshape
         target.price = prices.find(provider.name, provider.kind, model)
         target.price_version = prices.version
         target.estimator = self._estimators.setdefault((provider.name, label), TokenEstimator())
         return target
+
+    def _discover(self, state: State) -> None:
+        """Begin to ask servers of our users for their models; nothing waits for the answers."""
+        for provider in state.snapshot.providers:
+            if provider.native_models and provider.passthrough_models:
+                task = self._loop.create_task(self._learn_models(provider, state))
+                self._discovery.add(task)
+                task.add_done_callback(self._discovery.discard)
+
+    async def _learn_models(self, provider: ProviderSnapshot, state: State) -> None:
+        pool = self._pool(provider)
+        assert isinstance(pool, UpstreamPool)
+        lines = _origin_lines(provider, pool.origin)
+        names = await read_tags(self._loop, pool, pool.origin.base_path, lines, provider.name)
+        state.offered |= {f"{provider.name}/{name}" for name in names}
 
     def _pool(self, provider: ProviderSnapshot) -> UpstreamPool | DemoUpstream:
         """Return the connections of *provider*: one pool per origin, credential and settings."""
@@ -335,26 +364,40 @@ class DataPlane:
             if provider.kind == "demo":
                 pool = DemoUpstream()
             else:
-                origin = Origin.parse(provider.base_url)
-                pool = UpstreamPool(
-                    self._loop,
-                    origin,
-                    sweep=self._sweep,
-                    ssl_context=_ssl_context(provider) if origin.scheme == "https" else None,
-                    connect_s=provider.connect_s,
-                    first_byte_s=provider.first_byte_s,
-                    idle_s=provider.idle_s,
-                    max_connections=provider.max_connections,
-                    proxy=provider.proxy,
-                    name=provider.name,
-                )
+                pool = self._connect(provider, Origin.parse(provider.base_url))
             self._pools[pool_key] = pool
         return pool
+
+    def _connect(self, provider: ProviderSnapshot, origin: Origin) -> UpstreamPool:
+        """Return a new pool of connections to *origin*, made as *provider*'s settings say."""
+        return UpstreamPool(
+            self._loop,
+            origin,
+            sweep=self._sweep,
+            ssl_context=_ssl_context(provider) if origin.scheme == "https" else None,
+            connect_s=provider.connect_s,
+            first_byte_s=provider.first_byte_s,
+            idle_s=provider.idle_s,
+            max_connections=provider.max_connections,
+            proxy=provider.proxy,
+            name=provider.name,
+        )
 
     def _close_unused(self, snapshot: Snapshot) -> None:
         used = {_pool_key(provider) for provider in snapshot.providers}
         for pool_key in [key for key in self._pools if key not in used]:
             self._pools.pop(pool_key).close()
+        self._signers.close_unused(snapshot.providers)
+
+
+def _asked(
+    provider: ProviderSnapshot, model: str
+) -> tuple[dict[str, tuple[str, str]], Reshape | None]:
+    """Return at which paths *model* is asked there, and how its requests are changed."""
+    for family in provider.families:
+        if model.startswith(family.prefix):
+            return family.operations, RESHAPES.get(family.reshape)
+    return provider.operations, None
 
 
 def _response_store(snapshot: Snapshot) -> ResponseStore:

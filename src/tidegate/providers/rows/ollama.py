@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tidegate.providers.spec import Provider
+from tidegate.providers.spec import Provider, Quirks
 
 PROVIDER = Provider(
     name="ollama",
@@ -14,4 +14,5 @@ PROVIDER = Provider(
     env_base_url="OLLAMA_BASE_URL",
     starter_models=("llama3.1",),
     capabilities=("chat", "completions", "embeddings"),
+    quirks=Quirks(native_models=True),
 )

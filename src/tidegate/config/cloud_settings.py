@@ -1,0 +1,140 @@
+"""Settings of providers that are reached through a cloud account."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import BeforeValidator, Field, field_validator
+
+from tidegate.config.field_types import BaseUrl, PathSetting
+from tidegate.config.secret import Secret
+from tidegate.config.section import Section
+from tidegate.config.signing import AwsSigning, EntraSigning, GoogleSigning
+
+_MAX_ACCOUNT_BYTES: Final = 64 * 1024
+_ACCOUNT_FIELDS: Final = ("client_email", "private_key", "token_uri")
+
+
+def _word(value: object) -> str:
+    """Return *value* when it can stand in a host name or a path as it is."""
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}", value):
+        raise ValueError("must be letters, digits, and . _ : - (at most 100 characters)")
+    return value
+
+
+Word = Annotated[str, BeforeValidator(_word)]
+
+
+class AzureSettings(Section):
+    """Azure OpenAI: the dated API, and sign-in with Microsoft Entra ID in place of a key."""
+
+    api_version: Word | None = Field(
+        default=None,
+        description="Use the dated API with deployments, of this version. Default: the v1 API.",
+    )
+    tenant_id: Word | None = Field(
+        default=None, description="Entra ID tenant; with `client_id` and `client_secret`."
+    )
+    client_id: Word | None = Field(default=None, description="The application that signs in.")
+    client_secret: Secret | None = Field(
+        default=None, description="Its secret: `env:NAME` or `file:PATH`."
+    )
+    authority: BaseUrl = Field(
+        default="https://login.microsoftonline.com",
+        description="Where tokens come from; other clouds have their own.",
+    )
+    scope: str = Field(
+        default="https://cognitiveservices.azure.com/.default",
+        pattern=r"^[!-~]{1,200}$",
+        description="What the tokens are for.",
+    )
+
+    def signing(self) -> EntraSigning | None:
+        """Return how requests are authorized; None where a key does that."""
+        if self.tenant_id is None or self.client_id is None or self.client_secret is None:
+            return None
+        secret = self.client_secret.reveal()
+        return EntraSigning(self.authority, self.tenant_id, self.client_id, secret, self.scope)
+
+
+class AwsSettings(Section):
+    """Amazon Bedrock: the region, and credentials that sign each request."""
+
+    region: Word | None = Field(
+        default=None, description="Such as `eu-central-1`. Default: `AWS_REGION`."
+    )
+    access_key_id: Word | None = Field(default=None, description="With `secret_access_key`.")
+    secret_access_key: Secret | None = Field(
+        default=None, description="`env:NAME` or `file:PATH`. Never sent: requests are signed."
+    )
+    session_token: Secret | None = Field(
+        default=None, description="Of temporary credentials: `env:NAME` or `file:PATH`."
+    )
+    profile: Word | None = Field(
+        default=None,
+        description="Profile of the AWS configuration to take credentials from; needs "
+        "`tidegate[bedrock]`.",
+    )
+
+    def signing(self, region: str) -> AwsSigning:
+        """Return how requests are signed."""
+        secret, token = self.secret_access_key, self.session_token
+        return AwsSigning(
+            region=region,
+            access_key_id=self.access_key_id,
+            secret_access_key=None if secret is None else secret.reveal(),
+            session_token=None if token is None else token.reveal(),
+            profile=self.profile,
+        )
+
+
+class GoogleSettings(Section):
+    """Google Vertex AI: where, and the service account that asks."""
+
+    project: Word | None = Field(
+        default=None, description="Default: `GOOGLE_CLOUD_PROJECT`, or the service account's."
+    )
+    location: Word | None = Field(
+        default=None,
+        description="Such as `europe-west4`, or `global`. Default: `GOOGLE_CLOUD_LOCATION`.",
+    )
+    credentials: PathSetting | None = Field(
+        default=None,
+        description="JSON key file of a service account, relative to this file. Default: "
+        "`GOOGLE_APPLICATION_CREDENTIALS`, or what the machine has.",
+    )
+
+    def signing(self, base_dir: Path) -> GoogleSigning:
+        """Return how requests are authorized. Raises `ValueError` for a file that is no key."""
+        account = self.account(base_dir)
+        return GoogleSigning(None if account is None else json.dumps(account))
+
+    def account(self, base_dir: Path) -> dict[str, object] | None:
+        """Return the service account's key. Raises `ValueError` for a file that is none."""
+        if self.credentials is None:
+            return None
+        path = base_dir / self.credentials.expanduser()
+        try:
+            with path.open("rb") as file:
+                data = file.read(_MAX_ACCOUNT_BYTES + 1)
+        except OSError as error:
+            raise ValueError(f"cannot read {path}: {error.strerror}") from None
+        try:
+            account = json.loads(data) if len(data) <= _MAX_ACCOUNT_BYTES else None
+        except ValueError:
+            account = None
+        if not isinstance(account, dict) or not all(
+            isinstance(account.get(name), str) and account[name] for name in _ACCOUNT_FIELDS
+        ):
+            raise ValueError(f"{path} is no JSON key of a service account")
+        return account
+
+    @field_validator("credentials")
+    @classmethod
+    def _check_regular(cls, path: Path | None) -> Path | None:
+        if path is not None and path.is_fifo():
+            raise ValueError("must be a regular file")
+        return path

@@ -1,0 +1,80 @@
+"""What workers need in order to authorize requests one by one, as frozen data.
+
+None of it is ever shown: the credentials stand in the fields.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+if TYPE_CHECKING:
+    from typing_extensions import override
+else:
+    _T = TypeVar("_T")
+
+    def override(method: _T) -> _T:
+        """Stand in for `typing.override` (3.12), so that a worker need not load a package."""
+        return method
+
+
+class AwsSigning(msgspec.Struct, frozen=True, tag="aws"):
+    """Signature version 4 for Amazon Bedrock.
+
+    Without `access_key_id` the credentials come from botocore's chain; `profile` names one in it.
+    """
+
+    region: str
+    access_key_id: str | None = None
+    secret_access_key: str | None = None
+    session_token: str | None = None
+    profile: str | None = None
+
+    @override
+    def __repr__(self) -> str:
+        return f"AwsSigning({self.region!r}, …)"
+
+
+class EntraSigning(msgspec.Struct, frozen=True, tag="entra"):
+    """Tokens of Microsoft Entra ID for an application that signs in with its own secret.
+
+    `authority` is an origin such as `https://login.microsoftonline.com`.
+    """
+
+    authority: str
+    tenant_id: str
+    client_id: str
+    client_secret: str
+    scope: str
+
+    @override
+    def __repr__(self) -> str:
+        return f"EntraSigning({self.authority!r}, {self.tenant_id!r}, …)"
+
+
+class GoogleSigning(msgspec.Struct, frozen=True, tag="google"):
+    """Tokens of a Google service account.
+
+    `account` is its JSON key. None: what the machine has (application default credentials).
+    """
+
+    account: str | None = None
+
+    @override
+    def __repr__(self) -> str:
+        return "GoogleSigning(…)"
+
+
+Signing = AwsSigning | EntraSigning | GoogleSigning
+
+
+def secrets_of_signing(signing: Signing | None) -> list[str]:
+    """Return the secrets in *signing*, so that a log can be kept free of them."""
+    if isinstance(signing, AwsSigning):
+        return [signing.secret_access_key or "", signing.session_token or ""]
+    if isinstance(signing, EntraSigning):
+        return [signing.client_secret]
+    if isinstance(signing, GoogleSigning) and signing.account:
+        return [str(msgspec.json.decode(signing.account).get("private_key", ""))]
+    return []

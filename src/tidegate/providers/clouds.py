@@ -1,0 +1,100 @@
+"""Providers whose address depends on settings: Azure OpenAI, Amazon Bedrock, Google Vertex AI."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from typing_extensions import override
+
+from tidegate.config.placement import Placement
+from tidegate.config.snapshot import ModelFamily
+from tidegate.providers.operations import OPERATIONS, Paths
+from tidegate.providers.spec import Provider
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AzureProvider(Provider):
+    """Azure OpenAI: the v1 API by default, the dated one where `azure.api_version` is set.
+
+    In the dated API a model is a deployment's name, and stands in the path.
+    """
+
+    @override
+    def place(
+        self,
+        base_url: str | None,
+        options: Mapping[str, str],
+        dialects: Iterable[str] | None = None,
+    ) -> Placement:
+        """See `Provider.place`; a base URL that ends in `/openai/v1` is taken as what it says."""
+        place = (base_url or "").removesuffix("/openai/v1").removesuffix("/openai")
+        spoken = self.dialects if dialects is None else tuple(dialects)
+        version = options.get("api_version")
+        if version is None:
+            operations = {
+                name: (f"/openai/v1{whole}", f"/openai/v1{stream}")
+                for name, (whole, stream) in self.operations(spoken).items()
+            }
+            return Placement(place, operations)
+        operations = {}
+        for name, (whole, _) in self.operations(spoken).items():
+            of_all = name in OPERATIONS["responses"]  # the deployment stands in the body there
+            path = f"/openai{whole}" if of_all else f"/openai/deployments/{{model}}{whole}"
+            operations[name] = (f"{path}?api-version={version}",) * 2
+        return Placement(place, operations)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BedrockProvider(Provider):
+    """Amazon Bedrock, one endpoint a region."""
+
+    @override
+    def place(
+        self,
+        base_url: str | None,
+        options: Mapping[str, str],
+        dialects: Iterable[str] | None = None,
+    ) -> Placement:
+        """See `Provider.place`."""
+        if base_url is None:
+            region = options.get("region")
+            if region is None:
+                raise ValueError("aws.region: is needed, such as eu-central-1; or set AWS_REGION")
+            suffix = ".cn" if region.startswith("cn-") else ""
+            base_url = f"https://bedrock-runtime.{region}.amazonaws.com{suffix}"
+        return Placement(base_url, self.operations(dialects))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VertexProvider(Provider):
+    """Google Vertex AI: Google's models, and Anthropic's in their own format."""
+
+    @override
+    def place(
+        self,
+        base_url: str | None,
+        options: Mapping[str, str],
+        dialects: Iterable[str] | None = None,
+    ) -> Placement:
+        """See `Provider.place`."""
+        for name in ("location", "project"):
+            if name not in options:
+                variable = f"GOOGLE_CLOUD_{name.upper()}"
+                raise ValueError(f"google.{name}: is needed; or set {variable}")
+        location, project = options["location"], options["project"]
+        if base_url is None:
+            region = "" if location == "global" else f"{location}-"
+            base_url = f"https://{region}aiplatform.googleapis.com"
+        home = f"/v1/projects/{project}/locations/{location}/publishers"
+        google = {
+            name: (f"{home}/google{whole}", f"{home}/google{stream}")
+            for name, (whole, stream) in self.operations(dialects).items()
+        }
+        claude: dict[str, Paths] = {
+            "anthropic": (
+                f"{home}/anthropic/models/{{model}}:rawPredict",
+                f"{home}/anthropic/models/{{model}}:streamRawPredict",
+            )
+        }
+        return Placement(base_url, google, (ModelFamily("claude-", claude, "vertex-anthropic"),))

@@ -1,0 +1,21 @@
+"""Cohere.
+
+In its own API, which answers what its OpenAI-compatible one leaves out (documents, citations).
+"""
+
+from __future__ import annotations
+
+from tidegate.dialects.wire import Quirks as WireQuirks
+from tidegate.providers.spec import Provider, Quirks
+
+PROVIDER = Provider(
+    name="cohere",
+    title="Cohere",
+    base_url="https://api.cohere.com",
+    docs_url="https://docs.cohere.com/docs/migrating-v1-to-v2",
+    checked_on="2026-11-24",
+    env_key="COHERE_API_KEY",
+    capabilities=("chat", "embeddings"),
+    dialects=("cohere",),
+    quirks=Quirks(models_path="", wire=WireQuirks(thinking="budget")),
+)

@@ -1,0 +1,16 @@
+"""FriendliAI."""
+
+from __future__ import annotations
+
+from tidegate.dialects.wire import Quirks as WireQuirks
+from tidegate.providers.spec import Provider, Quirks
+
+PROVIDER = Provider(
+    name="friendli",
+    title="FriendliAI",
+    base_url="https://api.friendli.ai/serverless/v1",
+    docs_url="https://friendli.ai/docs/guides/serverless_endpoints/openai_compatibility",
+    env_key="FRIENDLI_TOKEN",
+    capabilities=("chat", "completions"),
+    quirks=Quirks(wire=WireQuirks(max_tokens_field="max_tokens")),
+)

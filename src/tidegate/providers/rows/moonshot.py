@@ -1,0 +1,22 @@
+"""Moonshot AI.
+
+Accounts in China: `base_url: https://api.moonshot.cn/v1`.
+"""
+
+from __future__ import annotations
+
+from tidegate.dialects.wire import Quirks as WireQuirks
+from tidegate.providers.spec import Provider, Quirks
+
+PROVIDER = Provider(
+    name="moonshot",
+    title="Moonshot AI",
+    base_url="https://api.moonshot.ai/v1",
+    docs_url="https://platform.kimi.com/docs/api/overview",
+    checked_on="2026-11-24",
+    env_key="MOONSHOT_API_KEY",
+    capabilities=("chat",),
+    quirks=Quirks(
+        wire=WireQuirks(max_tokens_field="max_tokens", reasoning_field="reasoning_content"),
+    ),
+)

@@ -1,0 +1,16 @@
+"""Novita AI."""
+
+from __future__ import annotations
+
+from tidegate.dialects.wire import Quirks as WireQuirks
+from tidegate.providers.spec import Provider, Quirks
+
+PROVIDER = Provider(
+    name="novita",
+    title="Novita AI",
+    base_url="https://api.novita.ai/openai/v1",
+    docs_url="https://novita.ai/docs/guides/llm-api",
+    env_key="NOVITA_API_KEY",
+    capabilities=("chat", "completions", "embeddings"),
+    quirks=Quirks(wire=WireQuirks(max_tokens_field="max_tokens")),
+)
