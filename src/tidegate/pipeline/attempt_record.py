@@ -41,6 +41,7 @@ class AttemptRecord:
     Attributes:
         target: The deployment that is tried.
         request_bytes: Length of the body sent to it.
+        sent: Whether the request is known to have been sent without an answer's head.
         loss: What the attempt used for nothing, as far as what follows it decides the cause.
         span: The attempt in a recorded trace; None in any other.
     """
@@ -57,6 +58,7 @@ class AttemptRecord:
         "_sent_at",
         "loss",
         "request_bytes",
+        "sent",
         "span",
         "target",
     )
@@ -69,6 +71,7 @@ class AttemptRecord:
         self.target = target
         self.request_bytes = request_bytes
         self._closed = False
+        self.sent = False
         self.loss: Loss | None = None
         self.span: AttemptSpan | None = None
         self._bytes_before = call.delivered_bytes
@@ -135,12 +138,13 @@ class AttemptRecord:
         usage: Usage | None = told
         source: UsageSource = "provider"
         if told is None:
-            usage, source = self._estimated(outcome, delivered)
-        elif outcome == "ok":
+            usage, source = self._estimated(outcome, status, delivered)
+        elif outcome == "ok" and call.estimates == "tokens":
             target.estimator.learn(told, self.request_bytes, delivered, stream=call.stream)
             if told.output_tokens and duration_s > 0.0:
                 target.meters.output_rate.observe(told.output_tokens / duration_s)
         call.usage = usage or call.usage
+        call.usage_source = source
         counted = usage or _NOTHING
         cost_nano_usd = target.cost_nano_usd(counted) if usage is not None else 0
         target.meters.count_usage(usage, source, cost_nano_usd)
@@ -198,15 +202,25 @@ class AttemptRecord:
         else:
             self.loss = loss
 
-    def _estimated(self, outcome: str, delivered: int) -> tuple[Usage | None, UsageSource]:
-        """Return what an attempt has likely used whose provider told nothing."""
+    def _estimated(
+        self, outcome: str, status: int, delivered: int
+    ) -> tuple[Usage | None, UsageSource]:
+        """Return what an attempt has likely used whose provider told nothing.
+
+        A client that left before the first byte has made the provider read its input.
+        """
         source: UsageSource
+        estimates = self._call.estimates
+        if estimates == "none":
+            return None, "none"
         if outcome == "ok":
             source = "estimated"
-        elif delivered:
+        elif delivered or (outcome == "cancelled" and (self.sent or status in (200, 201))):
             source = "partial"
         else:
             return None, "none"
+        if estimates == "input":
+            delivered = 0
         estimator = self.target.estimator
         return (
             estimator.estimate(self.request_bytes, delivered, stream=self._call.stream),

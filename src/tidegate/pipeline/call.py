@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tidegate.dialects.usage import Usage
 
 if TYPE_CHECKING:
     from tidegate.edge.exchange import Exchange
     from tidegate.keys.principal import Principal
+    from tidegate.ledger.records import UsageSource
     from tidegate.limits.limiter import Decision
     from tidegate.pipeline.endpoint import Endpoint
     from tidegate.pipeline.gateway import State
@@ -36,7 +37,11 @@ class Call:
         attempts: How many were tried.
         status: Status that the client was sent; 0 before.
         outcome: One word for the log: `ok`, an error code, or `client_gone`.
-        usage: Tokens, when the provider told.
+        usage: Tokens, when the provider told, or as estimated.
+        usage_source: Where they come from, as in the ledger.
+        estimates: What may be estimated from bytes where a provider tells nothing: input and
+            output, the input alone, or nothing (bytes of sound and pictures are no tokens).
+        content_type: Media type of the body, where it is not JSON.
         upstream_s: Seconds spent waiting for upstreams (all attempts).
         ttft_s: Seconds from the request's arrival to the first piece of the answer.
         delivered_bytes: Bytes of the model's answer handed to the client.
@@ -59,6 +64,9 @@ class Call:
     status: int = 0
     outcome: str = "ok"
     usage: Usage | None = None
+    usage_source: UsageSource = "provider"
+    estimates: Literal["tokens", "input", "none"] = "tokens"
+    content_type: bytes = b""
     upstream_s: float = 0.0
     ttft_s: float | None = None
     delivered_bytes: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Literal, Protocol
 
@@ -31,6 +32,10 @@ class UpstreamFault(Exception):
         self.kind = kind
         self.sent = sent
         self.answered = answered
+
+
+class Abandoned(asyncio.CancelledError):
+    """Whoever waited for an answer's head was cancelled after the request had been sent."""
 
 
 class UpstreamAnswer(Protocol):

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from tidegate.upstream.answer import UpstreamFault
+from tidegate.upstream.answer import Abandoned, UpstreamFault
 from tidegate.upstream.head import Framing, Head
 
 if TYPE_CHECKING:
@@ -71,9 +71,9 @@ class Reply:
         waiter = self._waiter = self._loop.create_future()
         try:
             await waiter
-        except BaseException:
+        except asyncio.CancelledError:
             self.cancel()
-            raise
+            raise Abandoned from None
         if self.status == 0 and self._fault is not None:
             raise self._fault
 
