@@ -48,9 +48,11 @@ def finish_trace(trace: Trace, call: Call) -> None:
 
 
 def begin_attempt(
-    trace: Trace, call: Call, record: AttemptRecord, body: bytes, translation: Translation | None
+    call: Call, record: AttemptRecord, body: bytes, translation: Translation | None
 ) -> bytes:
     """Begin the attempt's span if the trace is recorded; return the trace's header lines."""
+    trace = call.trace
+    assert trace is not None
     if not trace.sampled:
         return trace.lines(trace.span_id)
     target, operation = record.target, call.operation
