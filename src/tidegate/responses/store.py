@@ -228,15 +228,8 @@ class ResponseStore:
         for folder in (str(self._folder), *self._folders()):
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    if not entry.is_file(follow_symlinks=False) or entry.name == "sweep.lock":
-                        continue
-                    found = entry.stat(follow_symlinks=False)
-                    unfinished = entry.name.endswith(_UNFINISHED)
-                    limit_s = min(_UNFINISHED_S, self._keep_s) if unfinished else self._keep_s
-                    if found.st_mtime < now_s - limit_s:
-                        _unlink(entry.path)
-                    else:
-                        left.append((found.st_mtime, -(-found.st_size // _BLOCK), entry.path))
+                    with contextlib.suppress(FileNotFoundError):  # its owner was first
+                        self._look_at(entry, now_s, left)
             time.sleep(0)  # the loop goes first
         room = self._max_bytes // _BLOCK
         used = sum([blocks for _, blocks, _ in left])
@@ -248,6 +241,21 @@ class ResponseStore:
                 break
             _unlink(path)
             used -= blocks
+
+    def _look_at(
+        self, entry: os.DirEntry[str], now_s: float, left: list[tuple[float, int, str]]
+    ) -> None:
+        """Delete a file that is too old; add any other to *left*."""
+        if not entry.is_file(follow_symlinks=False) or entry.name == "sweep.lock":
+            return
+        found = entry.stat(follow_symlinks=False)
+        limit_s = self._keep_s
+        if entry.name.endswith(_UNFINISHED):
+            limit_s = min(_UNFINISHED_S, limit_s)
+        if found.st_mtime < now_s - limit_s:
+            _unlink(entry.path)
+        else:
+            left.append((found.st_mtime, -(-found.st_size // _BLOCK), entry.path))
 
     def _folders(self) -> list[str]:
         with os.scandir(self._folder) as entries:
