@@ -30,6 +30,7 @@ from tidegate.config.settings import (
     TargetSettings,
     TlsSettings,
 )
+from tidegate.config.responses_settings import ResponsesSettings
 from tidegate.config.tracing_settings import TracingSettings
 from tidegate.config.units import Duration, show_size
 
@@ -48,6 +49,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("stores", StoreSettings),
     ("metrics", MetricsSettings),
     ("ledger", LedgerSettings),
+    ("responses", ResponsesSettings),
     ("logging", LoggingSettings),
     ("tracing", TracingSettings),
 )
