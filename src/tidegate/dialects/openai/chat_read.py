@@ -30,9 +30,9 @@ from tidegate.dialects.neutral import (
     ToolResult,
     ToolUse,
 )
+from tidegate.dialects.openai import chat_shapes as shapes
 from tidegate.dialects.openai.chat_parts import (
     NAME,
-    Detail,
     citation_of_annotation,
     thinking_of_details,
 )
@@ -43,199 +43,9 @@ from tidegate.dialects.reading import (
     TEXT,
     TEXT_OR_TEXTS,
     Fields,
-    Shape,
     note,
 )
 from tidegate.errors import BadRequest
-
-# --- shapes ---------------------------------------------------------------------------------
-
-
-class _Strict(msgspec.Struct, forbid_unknown_fields=True):
-    pass
-
-
-class _Breakpoint(_Strict):
-    mode: str = "explicit"
-    type: str = ""
-    ttl: str | None = None
-
-
-class _TextPart(_Strict):
-    type: str
-    text: str
-    prompt_cache_breakpoint: _Breakpoint | None = None
-    cache_control: _Breakpoint | None = None
-
-
-class _RefusalPart(_Strict):
-    type: str
-    refusal: str
-
-
-class _ImageUrl(_Strict):
-    url: str
-    detail: str | None = None
-
-
-class _ImagePart(_Strict):
-    type: str
-    image_url: _ImageUrl
-    prompt_cache_breakpoint: _Breakpoint | None = None
-    cache_control: _Breakpoint | None = None
-
-
-class _Sound(_Strict):
-    data: str
-    format: str
-
-
-class _AudioPart(_Strict):
-    type: str
-    input_audio: _Sound
-    prompt_cache_breakpoint: _Breakpoint | None = None
-    cache_control: _Breakpoint | None = None
-
-
-class _File(_Strict):
-    file_data: str | None = None
-    file_id: str | None = None
-    filename: str | None = None
-
-
-class _FilePart(_Strict):
-    type: str
-    file: _File
-    prompt_cache_breakpoint: _Breakpoint | None = None
-    cache_control: _Breakpoint | None = None
-
-
-class _Function(_Strict):
-    name: str
-    arguments: str = ""
-
-
-class _Custom(_Strict):
-    name: str
-    input: str = ""
-
-
-class _GoogleContent(_Strict):
-    thought_signature: str = ""
-
-
-class _ExtraContent(_Strict):
-    google: _GoogleContent | None = None
-
-
-class _ToolCall(_Strict):
-    id: str
-    type: str = "function"
-    function: _Function | None = None
-    custom: _Custom | None = None
-    extra_content: _ExtraContent | None = None
-    index: int | None = None
-
-
-class _AudioRef(_Strict):
-    id: str
-    data: str | None = None
-    expires_at: int | None = None
-    transcript: str | None = None
-
-
-class _Message(_Strict):
-    role: str
-    content: str | list[msgspec.Raw] | None = None
-    name: str | None = None
-    tool_calls: list[_ToolCall] | None = None
-    tool_call_id: str | None = None
-    refusal: str | None = None
-    audio: _AudioRef | None = None
-    annotations: list[msgspec.Raw] | None = None
-    function_call: msgspec.Raw | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    reasoning_details: list[Detail] | None = None
-    thinking_blocks: list[Detail] | None = None
-    cache_control: _Breakpoint | None = None
-
-
-class _FunctionTool(_Strict):
-    name: str
-    description: str | None = None
-    parameters: msgspec.Raw = msgspec.Raw(b"null")
-    strict: bool | None = None
-
-
-class _CustomTool(_Strict):
-    name: str
-    description: str | None = None
-    format: msgspec.Raw = msgspec.Raw(b"{}")
-
-
-class _ToolItem(_Strict):
-    type: str
-    function: _FunctionTool | None = None
-    custom: _CustomTool | None = None
-    cache_control: _Breakpoint | None = None
-
-
-class _Named(_Strict):
-    name: str
-
-
-class _AllowedTool(_Strict):
-    type: str = "function"
-    function: _Named | None = None
-    custom: _Named | None = None
-
-
-class _AllowedTools(_Strict):
-    mode: str
-    tools: list[_AllowedTool]
-
-
-class _ToolChoice(_Strict):
-    type: str
-    function: _Named | None = None
-    custom: _Named | None = None
-    allowed_tools: _AllowedTools | None = None
-
-
-class _JsonSchema(_Strict):
-    name: str = ""
-    description: str | None = None
-    schema: msgspec.Raw = msgspec.Raw(b"null")
-    strict: bool | None = None
-
-
-class _ResponseFormat(_Strict):
-    type: str
-    json_schema: _JsonSchema | None = None
-
-
-class _StreamOptions(_Strict):
-    include_usage: bool | None = None
-    include_obfuscation: bool | None = None
-
-
-class _Kind(msgspec.Struct):
-    type: str = ""
-
-
-_MESSAGES: Shape[list[_Message]] = Shape(list[_Message])
-_TOOLS: Shape[list[msgspec.Raw]] = Shape(list[msgspec.Raw])
-_TOOL: Shape[_ToolItem] = Shape(_ToolItem)
-_TOOL_CHOICE: Shape[str | _ToolChoice] = Shape(str | _ToolChoice)
-_RESPONSE_FORMAT: Shape[_ResponseFormat] = Shape(_ResponseFormat)
-_STREAM_OPTIONS: Shape[_StreamOptions] = Shape(_StreamOptions)
-_TEXT_PART: Shape[_TextPart] = Shape(_TextPart)
-_IMAGE_PART: Shape[_ImagePart] = Shape(_ImagePart)
-_AUDIO_PART: Shape[_AudioPart] = Shape(_AudioPart)
-_FILE_PART: Shape[_FilePart] = Shape(_FilePart)
-_REFUSAL_PART: Shape[_RefusalPart] = Shape(_RefusalPart)
-_KIND: Shape[_Kind] = Shape(_Kind)
 
 #: Values that ask for what happens without them too: leaving them out loses nothing.
 _DEFAULTS = {
@@ -252,7 +62,7 @@ def decode_request(body: bytes) -> NeutralRequest:
     """Read a request; raises `BadRequest` naming the field at fault."""
     fields = Fields(body)
     request = NeutralRequest(NAME, fields.need("model", TEXT), [])
-    _read_messages(request, fields.need("messages", _MESSAGES), fields.unread)
+    _read_messages(request, fields.need("messages", shapes.MESSAGES), fields.unread)
     _read_tools(request, fields)
     _read_sampling(request, fields)
     _read_output(request, fields)
@@ -286,7 +96,7 @@ def _read_sampling(request: NeutralRequest, fields: Fields) -> None:
 
 def _read_output(request: NeutralRequest, fields: Fields) -> None:
     request.stream = fields.take("stream", FLAG) or False
-    options = fields.take("stream_options", _STREAM_OPTIONS)
+    options = fields.take("stream_options", shapes.STREAM_OPTIONS)
     if options is not None:
         request.include_usage = options.include_usage or False
     effort = fields.take("reasoning_effort", TEXT)
@@ -298,7 +108,7 @@ def _read_output(request: NeutralRequest, fields: Fields) -> None:
     request.metadata = fields.take_raw("metadata")
     if request.metadata == b"{}":
         request.metadata = None
-    wanted = fields.take("response_format", _RESPONSE_FORMAT)
+    wanted = fields.take("response_format", shapes.RESPONSE_FORMAT)
     if wanted is None or wanted.type == "text":
         return
     if wanted.type == "json_object":
@@ -317,13 +127,13 @@ def _read_output(request: NeutralRequest, fields: Fields) -> None:
 
 
 def _read_tools(request: NeutralRequest, fields: Fields) -> None:
-    items = fields.take("tools", _TOOLS)
+    items = fields.take("tools", shapes.TOOLS)
     for number, raw in enumerate(items or []):
-        kind = _KIND.read(raw, f"tools[{number}]", []).type
+        kind = shapes.KIND.read(raw, f"tools[{number}]", []).type
         if kind not in ("function", "custom"):
             request.tools.append(OpaqueTool(NAME, kind, bytes(raw)))
             continue
-        item = _TOOL.read(raw, "tools[]", fields.unread)
+        item = shapes.TOOL.read(raw, "tools[]", fields.unread)
         if item.function is not None:
             schema = bytes(item.function.parameters)
             request.tools.append(
@@ -347,12 +157,12 @@ def _read_tools(request: NeutralRequest, fields: Fields) -> None:
         else:
             raise BadRequest(f"'tools[{number}]' holds no '{kind}'.", param=f"tools[{number}]")
     request.parallel_tool_calls = fields.take("parallel_tool_calls", FLAG)
-    choice = fields.take("tool_choice", _TOOL_CHOICE)
+    choice = fields.take("tool_choice", shapes.TOOL_CHOICE)
     if choice is not None:
         request.tool_choice = _tool_choice(choice)
 
 
-def _tool_choice(choice: str | _ToolChoice) -> ToolChoice:
+def _tool_choice(choice: str | shapes.ToolChoice) -> ToolChoice:
     if isinstance(choice, str):
         if choice in ("auto", "none", "required"):
             return ToolChoice(choice)  # type: ignore[arg-type]  # one of the three, just checked
@@ -370,7 +180,9 @@ def _tool_choice(choice: str | _ToolChoice) -> ToolChoice:
 # --- messages -------------------------------------------------------------------------------
 
 
-def _read_messages(request: NeutralRequest, messages: list[_Message], unread: list[str]) -> None:
+def _read_messages(
+    request: NeutralRequest, messages: list[shapes.Message], unread: list[str]
+) -> None:
     if not messages:
         raise BadRequest("'messages' must not be empty.", param="messages")
     results: Message | None = None  # the turn that results of one round of calls go to
@@ -399,7 +211,9 @@ def _read_messages(request: NeutralRequest, messages: list[_Message], unread: li
             raise BadRequest(f"'{path}.role' is no known role.", param=f"{path}.role")
 
 
-def _read_system(request: NeutralRequest, wire: _Message, path: str, unread: list[str]) -> None:
+def _read_system(
+    request: NeutralRequest, wire: shapes.Message, path: str, unread: list[str]
+) -> None:
     parts = _parts(wire, path, unread)
     texts = [part for part in parts if isinstance(part, Text)]
     if len(texts) != len(parts):
@@ -412,7 +226,7 @@ def _read_system(request: NeutralRequest, wire: _Message, path: str, unread: lis
         request.system.extend(texts)
 
 
-def _assistant(wire: _Message, path: str, unread: list[str]) -> Message:
+def _assistant(wire: shapes.Message, path: str, unread: list[str]) -> Message:
     parts: list[Part] = []
     if wire.reasoning_details or wire.thinking_blocks:
         parts.extend(thinking_of_details(wire.reasoning_details or wire.thinking_blocks or []))
@@ -432,7 +246,7 @@ def _assistant(wire: _Message, path: str, unread: list[str]) -> Message:
     return Message("assistant", parts, wire.name)
 
 
-def _tool_use(call: _ToolCall, path: str) -> ToolUse:
+def _tool_use(call: shapes.ToolCall, path: str) -> ToolUse:
     if call.custom is not None:
         return ToolUse(call.id, call.custom.name, call.custom.input, custom=True)
     if call.function is None:
@@ -446,7 +260,7 @@ def _tool_use(call: _ToolCall, path: str) -> ToolUse:
     )
 
 
-def _tool_result(wire: _Message, path: str, unread: list[str]) -> ToolResult:
+def _tool_result(wire: shapes.Message, path: str, unread: list[str]) -> ToolResult:
     if wire.tool_call_id is None:
         raise BadRequest(f"'{path}.tool_call_id' is missing.", param=f"{path}.tool_call_id")
     result = ToolResult(wire.tool_call_id, [], name=wire.name or "")
@@ -460,7 +274,7 @@ def _tool_result(wire: _Message, path: str, unread: list[str]) -> ToolResult:
     return result
 
 
-def _parts(wire: _Message, path: str, unread: list[str]) -> list[Part]:
+def _parts(wire: shapes.Message, path: str, unread: list[str]) -> list[Part]:
     content = wire.content
     if content is None:
         parts: list[Part] = []
@@ -478,30 +292,30 @@ def _parts(wire: _Message, path: str, unread: list[str]) -> list[Part]:
 
 
 def _part(raw: msgspec.Raw, path: str, unread: list[str]) -> Part:
-    kind = _KIND.read(raw, path, []).type
+    kind = shapes.KIND.read(raw, path, []).type
     within = "messages[].content[]"
     if kind == "text":
-        text = _TEXT_PART.read(raw, within, unread)
+        text = shapes.TEXT_PART.read(raw, within, unread)
         return Text(text.text, _cache(text.prompt_cache_breakpoint or text.cache_control))
     if kind == "image_url":
-        image = _IMAGE_PART.read(raw, within, unread)
+        image = shapes.IMAGE_PART.read(raw, within, unread)
         cache = _cache(image.prompt_cache_breakpoint or image.cache_control)
         inline = split_data_url(image.image_url.url)
         if inline is None:
             return Image(url=image.image_url.url, detail=image.image_url.detail, cache=cache)
         return Image(mime=inline[0], data=inline[1], detail=image.image_url.detail, cache=cache)
     if kind == "input_audio":
-        sound = _AUDIO_PART.read(raw, within, unread)
+        sound = shapes.AUDIO_PART.read(raw, within, unread)
         cache = _cache(sound.prompt_cache_breakpoint or sound.cache_control)
         return Audio(sound.input_audio.data, sound.input_audio.format, cache=cache)
     if kind == "file":
-        return _file(_FILE_PART.read(raw, within, unread), path)
+        return _file(shapes.FILE_PART.read(raw, within, unread), path)
     if kind == "refusal":
-        return Refusal(_REFUSAL_PART.read(raw, within, unread).refusal)
+        return Refusal(shapes.REFUSAL_PART.read(raw, within, unread).refusal)
     return OpaquePart(NAME, kind, bytes(raw))
 
 
-def _file(part: _FilePart, path: str) -> Document:
+def _file(part: shapes.FilePart, path: str) -> Document:
     file = part.file
     cache = _cache(part.prompt_cache_breakpoint or part.cache_control)
     if file.file_data:
@@ -514,5 +328,5 @@ def _file(part: _FilePart, path: str) -> Document:
     raise BadRequest(f"'{path}.file' needs 'file_data' or 'file_id'.", param=f"{path}.file")
 
 
-def _cache(marker: _Breakpoint | None) -> CacheMarker | None:
+def _cache(marker: shapes.Breakpoint | None) -> CacheMarker | None:
     return None if marker is None else CacheMarker(marker.ttl)

@@ -1,0 +1,217 @@
+"""Instructions and turns of a `generateContent` request, read."""
+
+from __future__ import annotations
+
+import msgspec
+
+from tidegate.dialects.gemini.parts import NAME, keyed, leave
+from tidegate.dialects.neutral import (
+    Audio,
+    Document,
+    Image,
+    Message,
+    NeutralRequest,
+    OpaquePart,
+    Part,
+    Text,
+    Thinking,
+    ToolResult,
+    ToolUse,
+)
+from tidegate.dialects.reading import (
+    FLAG,
+    TEXT,
+    Shape,
+    json_text,
+)
+from tidegate.errors import BadRequest
+
+_ITEMS: Shape[list[msgspec.Raw]] = Shape(list[msgspec.Raw])
+
+_Fields = dict[str, msgspec.Raw]
+
+#: Part kinds that only this API has.
+_OPAQUE = (
+    "executableCode",
+    "codeExecutionResult",
+    "toolCall",
+    "toolResponse",
+)
+
+
+class PromptReader:
+    """Reads instructions and turns of one request into its neutral form."""
+
+    __slots__ = ("_request", "_results", "unread")
+
+    def __init__(self, request: NeutralRequest) -> None:
+        self._request = request
+        #: Calls without an id get one; results without one answer calls of their name in order.
+        self._results: dict[str, list[str]] = {}
+        self.unread: list[str] = []
+
+    # --- prompt -----------------------------------------------------------------------------
+
+    def system(self, raw: msgspec.Raw) -> None:
+        """Read the instructions: a content, or a plain text as some clients send it."""
+        if bytes(raw)[:1] == b'"':
+            self._request.system = [Text(TEXT.read(raw, "systemInstruction", self.unread))]
+            return
+        content = keyed(raw, "systemInstruction")
+        content.pop("role", None)
+        for number, item in enumerate(self._items(content, "parts", "systemInstruction.parts")):
+            part = self._part(item, f"systemInstruction.parts[{number}]")
+            if not isinstance(part, Text):
+                raise BadRequest(
+                    "'systemInstruction' may hold text only.", param="systemInstruction.parts"
+                )
+            self._request.system.append(part)
+        leave(content, "systemInstruction", self.unread)
+
+    def contents(self, raw: msgspec.Raw) -> None:
+        """Read the turns: a list of contents, one content, or a plain text."""
+        first = bytes(raw)[:1]
+        if first == b'"':
+            text = TEXT.read(raw, "contents", self.unread)
+            self._request.messages.append(Message("user", [Text(text)]))
+            return
+        items = [raw] if first == b"{" else _ITEMS.read(raw, "contents", self.unread)
+        if not items:
+            raise BadRequest("'contents' must not be empty.", param="contents")
+        for number, item in enumerate(items):
+            path = f"contents[{number}]"
+            content = keyed(item, path)
+            role = "user"
+            if "role" in content:
+                role = TEXT.read(content.pop("role"), f"{path}.role", self.unread)
+            if role not in ("user", "model", "function", ""):
+                raise BadRequest(f"'{path}.role' must be user or model.", param=f"{path}.role")
+            parts = [
+                self._part(part, f"{path}.parts[{place}]")
+                for place, part in enumerate(self._items(content, "parts", f"{path}.parts"))
+            ]
+            leave(content, "contents[]", self.unread)
+            self._request.messages.append(
+                Message("assistant" if role == "model" else "user", parts)
+            )
+
+    def _items(self, fields: _Fields, name: str, path: str) -> list[msgspec.Raw]:
+        raw = fields.pop(name, None)
+        return [] if raw is None else _ITEMS.read(raw, path, self.unread)
+
+    def _part(self, raw: msgspec.Raw, path: str) -> Part:
+        fields = keyed(raw, path)
+        for kind in _OPAQUE:
+            if kind in fields:
+                return OpaquePart(NAME, kind, bytes(raw))
+        signature = ""
+        if "thoughtSignature" in fields:
+            signature = TEXT.read(fields.pop("thoughtSignature"), path, self.unread)
+        thought = "thought" in fields and FLAG.read(fields.pop("thought"), path, self.unread)
+        part: Part
+        if "functionCall" in fields:
+            part = self._call(fields.pop("functionCall"), path, signature)
+        elif "functionResponse" in fields:
+            part = self._result(fields.pop("functionResponse"), path)
+        elif "inlineData" in fields:
+            part = self._inline(fields.pop("inlineData"), path)
+        elif "fileData" in fields:
+            part = self._file(fields.pop("fileData"), path)
+        elif "text" in fields:
+            text = TEXT.read(fields.pop("text"), f"{path}.text", self.unread)
+            if thought or signature:
+                leave(fields, "contents[].parts[]", self.unread)
+                if not thought and text:
+                    # The proof of thinking that was not shown hangs on the text it led to.
+                    part = Text(text)
+                    self._note_signature(signature)
+                    return part
+                return Thinking(text, signature or None, origin=NAME)
+            part = Text(text)
+        elif thought or signature:
+            part = Thinking("", signature or None, origin=NAME)
+        else:
+            return OpaquePart(NAME, next(iter(fields), "empty"), bytes(raw))
+        leave(fields, "contents[].parts[]", self.unread)
+        return part
+
+    def _note_signature(self, signature: str) -> None:
+        if signature and "contents[].parts[].thoughtSignature" not in self.unread:
+            self.unread.append("contents[].parts[].thoughtSignature")
+
+    def _call(self, raw: msgspec.Raw, path: str, signature: str) -> ToolUse:
+        fields = keyed(raw, f"{path}.functionCall")
+        name = self._text(fields, "name", f"{path}.functionCall.name")
+        identifier = self._text(fields, "id", f"{path}.functionCall.id")
+        waiting = self._results.setdefault(name, [])
+        if not identifier:
+            identifier = f"call_{name}_{len(waiting)}"
+        waiting.append(identifier)
+        args = fields.pop("args", None)
+        leave(fields, "contents[].parts[].functionCall", self.unread)
+        return ToolUse(
+            identifier,
+            name,
+            "{}" if args is None else json_text(bytes(args)),
+            signature=signature,
+        )
+
+    def _result(self, raw: msgspec.Raw, path: str) -> ToolResult:
+        fields = keyed(raw, f"{path}.functionResponse")
+        name = self._text(fields, "name", f"{path}.functionResponse.name")
+        identifier = self._text(fields, "id", f"{path}.functionResponse.id")
+        waiting = self._results.get(name)
+        if not identifier and waiting:
+            identifier = waiting.pop(0)
+        elif waiting and identifier in waiting:
+            waiting.remove(identifier)
+        response = fields.pop("response", None)
+        fields.pop("scheduling", None)
+        is_error = False
+        text = "{}" if response is None else json_text(bytes(response))
+        if response is not None and bytes(response)[:1] == b"{":
+            inner = keyed(response, f"{path}.functionResponse.response")
+            if len(inner) == 1:
+                # The two names that the API documents for a result and for a failure.
+                key, value = next(iter(inner.items()))
+                if key in ("output", "result", "error"):
+                    is_error = key == "error"
+                    text = json_text(bytes(value))
+                    if text[:1] == '"':
+                        text = TEXT.read(value, path, self.unread)
+        result = ToolResult(identifier or f"call_{name}_0", [Text(text)], is_error, name)
+        for number, raw_media in enumerate(self._items(fields, "parts", path)):
+            media = self._part(raw_media, f"{path}.functionResponse.parts[{number}]")
+            if isinstance(media, (Image, Document, OpaquePart)):
+                result.parts.append(media)
+        leave(fields, "contents[].parts[].functionResponse", self.unread)
+        return result
+
+    def _text(self, fields: _Fields, name: str, path: str) -> str:
+        raw = fields.pop(name, None)
+        return "" if raw is None else TEXT.read(raw, path, self.unread)
+
+    def _inline(self, raw: msgspec.Raw, path: str) -> Part:
+        fields = keyed(raw, f"{path}.inlineData")
+        mime = self._text(fields, "mimeType", f"{path}.inlineData.mimeType")
+        data = self._text(fields, "data", f"{path}.inlineData.data")
+        title = self._text(fields, "displayName", path) or None
+        leave(fields, "contents[].parts[].inlineData", self.unread)
+        if mime.startswith("image/"):
+            return Image(mime=mime, data=data)
+        if mime.startswith("audio/"):
+            return Audio(data=data, format=mime.partition("/")[2])
+        return Document(mime, data, title=title)
+
+    def _file(self, raw: msgspec.Raw, path: str) -> Part:
+        fields = keyed(raw, f"{path}.fileData")
+        mime = self._text(fields, "mimeType", f"{path}.fileData.mimeType")
+        uri = self._text(fields, "fileUri", f"{path}.fileData.fileUri")
+        title = self._text(fields, "displayName", path) or None
+        leave(fields, "contents[].parts[].fileData", self.unread)
+        own = uri.startswith(("https://generativelanguage.googleapis.com/", "files/", "gs://"))
+        if mime.startswith("image/"):
+            return Image(file_id=uri, mime=mime) if own else Image(url=uri, mime=mime)
+        if own:
+            return Document(mime, file_id=uri, title=title)
+        return Document(mime, url=uri, title=title)
