@@ -14,6 +14,7 @@ class Usage(msgspec.Struct, frozen=True):
         cached_input_tokens: Part of the input that the provider served from its cache.
         cache_write_tokens: Part of the input that the provider wrote to its cache.
         reasoning_tokens: Part of the output that was not shown.
+        audio_s: Seconds of sound, for models that are paid by those.
     """
 
     input_tokens: int = 0
@@ -21,3 +22,4 @@ class Usage(msgspec.Struct, frozen=True):
     cached_input_tokens: int = 0
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
+    audio_s: float = 0.0

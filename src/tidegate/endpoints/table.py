@@ -8,6 +8,7 @@ from tidegate.endpoints import (
     health,
     metrics,
     openai_completions,
+    openai_media,
     openai_models,
     openai_responses,
     seed_chat,
@@ -20,6 +21,7 @@ def route_table(*, has_page: bool = True) -> RouteTable:
     return RouteTable(
         (
             *openai_completions.ENDPOINTS,
+            *openai_media.ENDPOINTS,
             *openai_models.ENDPOINTS,
             *openai_responses.ENDPOINTS,
             *anthropic_messages.ENDPOINTS,

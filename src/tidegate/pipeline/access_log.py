@@ -100,6 +100,8 @@ class AccessLog:
             line += f',"ttft_ms":{call.ttft_s * 1e3:.3f}'
         if usage is not None:
             line += f',"input_tokens":{usage.input_tokens},"output_tokens":{usage.output_tokens}'
+            if usage.audio_s:
+                line += f',"audio_s":{usage.audio_s:.3f}'
         if call.usage_source != "provider" and target is not None:
             line += f',"usage_source":"{call.usage_source}"'
         if decision is not None and decision.refused_by is not None:

@@ -19,6 +19,7 @@ from tidegate.dialects.neutral import NeutralRequest
 from tidegate.dialects.usage import Usage
 from tidegate.errors import BadRequest, BadUpstream
 from tidegate.pipeline.attempt_record import AttemptRecord
+from tidegate.pipeline.body_relay import BodyRelay
 from tidegate.pipeline.call import Call
 from tidegate.pipeline.failure import (
     Failure,
@@ -214,7 +215,8 @@ async def attempt(
         if target.signer is not None:
             lines += await target.signed_lines(path, body)
         answer = await target.client.send(
-            b"%b%bcontent-length: %d\r\n\r\n" % (target.head(path), lines, len(body)),
+            b"%b%bcontent-length: %d\r\n\r\n"
+            % (target.head(path, call.content_type), lines, len(body)),
             body,
             deadline=deadline,
         )
@@ -233,6 +235,8 @@ async def attempt(
                 outcome, failure = await relay.run(answer, target, sent_at, record, translation)
             finally:
                 told = relay.usage
+        elif call.relays_bodies and not _is_json(answer):
+            outcome, failure = await BodyRelay(gateway, call, record, sent_at, b"").run(answer)
         else:
             whole = await answer.read(MAX_ANSWER_BYTES)
             call.upstream_s += monotonic() - sent_at
@@ -328,6 +332,10 @@ _STREAM_TYPES = (b"text/event-stream", b"application/vnd.amazon.eventstream")
 
 def _is_event_stream(answer: UpstreamAnswer) -> bool:
     return answer.headers.get(b"content-type", b"").lower().startswith(_STREAM_TYPES)
+
+
+def _is_json(answer: UpstreamAnswer) -> bool:
+    return answer.headers.get(b"content-type", b"").lower().startswith(b"application/json")
 
 
 def _log_refusal(call: Call, target: Target, status: int) -> None:

@@ -139,7 +139,7 @@ class AttemptRecord:
         source: UsageSource = "provider"
         if told is None:
             usage, source = self._estimated(outcome, status, delivered)
-        elif outcome == "ok" and call.estimates == "tokens":
+        elif outcome == "ok" and call.estimates != "none":
             target.estimator.learn(told, self.request_bytes, delivered, stream=call.stream)
             if told.output_tokens and duration_s > 0.0:
                 target.meters.output_rate.observe(told.output_tokens / duration_s)

@@ -42,6 +42,7 @@ class Call:
         estimates: What may be estimated from bytes where a provider tells nothing: input and
             output, the input alone, or nothing (bytes of sound and pictures are no tokens).
         content_type: Media type of the body, where it is not JSON.
+        relays_bodies: Whether an answer that is no JSON is handed on piece by piece.
         upstream_s: Seconds spent waiting for upstreams (all attempts).
         ttft_s: Seconds from the request's arrival to the first piece of the answer.
         delivered_bytes: Bytes of the model's answer handed to the client.
@@ -67,6 +68,7 @@ class Call:
     usage_source: UsageSource = "provider"
     estimates: Literal["tokens", "input", "none"] = "tokens"
     content_type: bytes = b""
+    relays_bodies: bool = False
     upstream_s: float = 0.0
     ttft_s: float | None = None
     delivered_bytes: int = 0

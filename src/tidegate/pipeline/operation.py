@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tidegate.dialects.anthropic.usage import usage_of_answer as usage_of_message
 from tidegate.dialects.anthropic.wire import MESSAGES
 from tidegate.dialects.gemini.parts import usage_of_answer as usage_of_generate
 from tidegate.dialects.gemini.wire import GENERATE
+from tidegate.dialects.openai.media import SIGNS, MediaStreamDecoder, no_usage, usage_of_media
 from tidegate.dialects.openai.stream import CompletionStream
 from tidegate.dialects.openai.usage import usage_of_answer
 from tidegate.dialects.openai.wire import CHAT
@@ -38,6 +39,7 @@ class Operation:
         asks_usage: Whether a stream's usage has to be asked for (`stream_options`).
         forwards: Header names that go to targets that have the operation, beside the usual.
         default_lines: Header lines that such a request must have, by the name of the header.
+        estimates: See `Call.estimates`.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Operation:
     asks_usage: bool = False
     forwards: frozenset[bytes] = frozenset()
     default_lines: tuple[tuple[bytes, bytes], ...] = ()
+    estimates: Literal["tokens", "input", "none"] = "tokens"
 
 
 def _completion_stream(call: Call) -> Scanner:
@@ -69,6 +72,28 @@ RESPONSE = Operation(
     "responses", usage_of_response, _responses_stream, wire=RESPONSES_WIRE, forwards=OPENAI
 )
 EMBEDDING = Operation("embeddings", usage_of_answer, _completion_stream, forwards=OPENAI)
+
+
+def _media_stream(call: Call) -> Scanner:
+    return PassingStream(MediaStreamDecoder(call.choices), SIGNS)
+
+
+def _media(
+    name: str,
+    usage_of: Callable[[bytes], Usage | None] = usage_of_media,
+    *,
+    estimates: Literal["input", "none"] = "none",
+) -> Operation:
+    return Operation(name, usage_of, _media_stream, forwards=OPENAI, estimates=estimates)
+
+
+MODERATION = _media("moderations", no_usage)
+IMAGE_GENERATION = _media("images_generations")
+IMAGE_EDIT = _media("images_edits")
+IMAGE_VARIATION = _media("images_variations")
+SPEECH = _media("audio_speech", estimates="input")
+TRANSCRIPTION = _media("audio_transcriptions")
+TRANSLATION = _media("audio_translations")
 
 
 def _messages_stream(call: Call) -> Scanner:

@@ -15,6 +15,7 @@ from tidegate.upstream.answer import UpstreamClient
 
 _CHAT_ONLY = MappingProxyType({"openai": ("/chat/completions", "/chat/completions")})
 _NO_QUIRKS = Quirks()
+_JSON_LINE = b"content-type: application/json\r\n"
 
 
 class Signer(Protocol):
@@ -122,11 +123,17 @@ class Target:
         }
         self._heads: dict[bytes, bytes] = {}
 
-    def head(self, path: bytes) -> bytes:
+    def head(self, path: bytes, content_type: bytes = b"") -> bytes:
         """Return the request line and fixed headers of a POST to *path* below the base URL.
 
         They hold the provider's credential, and end before the client's own headers.
+
+        Args:
+            path: One of `paths`.
+            content_type: Media type of the body; JSON by default.
         """
+        if content_type:
+            return self.request_head(b"POST", path, content_type)
         head = self._heads.get(path)
         if head is None:
             head = self._heads[path] = (
@@ -141,10 +148,17 @@ class Target:
             lines += await self.signer.lines(method, self._base_path + path, b"")
         return method + b" " + self._base_path + path + b" HTTP/1.1\r\n" + lines
 
-    async def signed_lines(self, path: bytes, body: bytes) -> bytes:
-        """Return what authorizes a POST of *body* to *path* below the base URL."""
+    def request_head(self, method: bytes, path: bytes, content_type: bytes = b"") -> bytes:
+        """Return what `head` does, for any method; no media type without *content_type*."""
+        lines = self._origin_lines.replace(_JSON_LINE, b"", 1)
+        if content_type:
+            lines += b"content-type: " + content_type + b"\r\n"
+        return method + b" " + self._base_path + path + b" HTTP/1.1\r\n" + lines
+
+    async def signed_lines(self, path: bytes, body: bytes, method: bytes = b"POST") -> bytes:
+        """Return what authorizes a request with *body* to *path* below the base URL."""
         assert self.signer is not None
-        return await self.signer.lines(b"POST", self._base_path + path, body)
+        return await self.signer.lines(method, self._base_path + path, body)
 
     def cost_nano_usd(self, usage: Usage) -> int | None:
         """Return what *usage* costs in 1e-9 USD; None when the model has no price."""
