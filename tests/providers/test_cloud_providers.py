@@ -273,7 +273,7 @@ import os
 
 
 class _Frozen:
-    access_key, secret_key, token = "AKIDCHAIN", os.environ["CHAIN_SECRET"], None
+    access_key, secret_key, token = "AKIDCHAIN", os.environ["AWS_CHAIN_SECRET"], None
 
 
 class _Credentials:
@@ -307,7 +307,7 @@ keys:
 """
     environment = {
         "PYTHONPATH": str(package.parent),
-        "CHAIN_SECRET": "chain-secret-0123456789",
+        "AWS_CHAIN_SECRET": "chain-secret-0123456789",
         "AWS_REGION": bedrock.REGION,
         "SDK_KEY": KEY,
     }

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tidegate.config.cloud_settings import AwsSettings, GoogleSettings
 from tidegate.config.provider_kind import Kinds
+from tidegate.config.secret import Sources
 from tidegate.config.setting_path import SettingPath
 from tidegate.config.settings import ProviderSettings, Settings
 from tidegate.config.signing import Signing
@@ -33,7 +34,7 @@ def options_of(provider: ProviderSettings) -> dict[str, str]:
 def signing_of(provider: ProviderSettings) -> Signing | None:
     """Return how each request to *provider* is authorized; None where a fixed header does that.
 
-    Paths must be absolute (`with_absolute_keys`).
+    *provider* must have come through `with_surroundings`.
     """
     if provider.azure is not None:
         return provider.azure.signing()
@@ -44,25 +45,30 @@ def signing_of(provider: ProviderSettings) -> Signing | None:
     return None
 
 
-def with_absolute_keys(settings: Settings, base_dir: Path) -> Settings:
-    """Return *settings* with paths of key files that start from the configuration's folder."""
+def with_surroundings(settings: Settings, sources: Sources) -> Settings:
+    """Return *settings* with absolute paths of key files, and what libraries may look up."""
     providers = {}
     for name, provider in settings.providers.items():
-        google = provider.google
-        if google is not None and google.credentials is not None:
-            path = (base_dir / google.credentials.expanduser()).absolute()
-            google = google.model_copy(update={"credentials": path})
-            providers[name] = provider.model_copy(update={"google": google})
-        else:
-            providers[name] = provider
+        google, aws = provider.google, provider.aws
+        if google is not None:
+            if google.credentials is not None:
+                path = (sources.base_dir / google.credentials.expanduser()).absolute()
+                google = google.model_copy(update={"credentials": path})
+            google = google.with_environment(sources.env)
+        if aws is not None:
+            aws = aws.with_environment(sources.env)
+        providers[name] = provider.model_copy(update={"google": google, "aws": aws})
     return settings.model_copy(update={"providers": providers})
 
 
-def cloud_problems(settings: Settings, kinds: Kinds, base_dir: Path) -> list[Problem]:
-    """Return every broken rule of settings that belong to one kind of provider."""
+def cloud_problems(settings: Settings, kinds: Kinds) -> list[Problem]:
+    """Return every broken rule of settings that belong to one kind of provider.
+
+    *settings* must have come through `with_surroundings`.
+    """
     return [
         (("providers", name, *path), reason)
-        for name, provider in with_absolute_keys(settings, base_dir).providers.items()
+        for name, provider in settings.providers.items()
         for path, reason in _problems(provider, kinds)
     ]
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, field_validator
 
 from tidegate.config.field_types import BaseUrl, PathSetting
 from tidegate.config.secret import Secret
@@ -60,8 +61,23 @@ class AzureSettings(Section):
         return EntraSigning(self.authority, self.tenant_id, self.client_id, secret, self.scope)
 
 
+Pairs = tuple[tuple[str, str], ...]
+
+
+def _environment_for(env: Mapping[str, str], *prefixes: str) -> Pairs:
+    """Return what a library that finds credentials by itself may look up."""
+    proxies = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+    return tuple(
+        (name, value)
+        for name, value in sorted(env.items())
+        if name.startswith(prefixes) or name.upper() in proxies
+    )
+
+
 class AwsSettings(Section):
     """Amazon Bedrock: the region, and credentials that sign each request."""
+
+    _environment: Pairs = PrivateAttr(default=())
 
     region: Word | None = Field(
         default=None, description="Such as `eu-central-1`. Default: `AWS_REGION`."
@@ -79,6 +95,13 @@ class AwsSettings(Section):
         "`tidegate[bedrock]`.",
     )
 
+    def with_environment(self, env: Mapping[str, str]) -> AwsSettings:
+        """Return the same with what the credential chain may look up, if it is needed."""
+        copy = self.model_copy()
+        if self.access_key_id is None:
+            copy._environment = _environment_for(env, "AWS_", "BOTO_")
+        return copy
+
     def signing(self, region: str) -> AwsSigning:
         """Return how requests are signed."""
         secret, token = self.secret_access_key, self.session_token
@@ -88,11 +111,14 @@ class AwsSettings(Section):
             secret_access_key=None if secret is None else secret.reveal(),
             session_token=None if token is None else token.reveal(),
             profile=self.profile,
+            environment=self._environment,
         )
 
 
 class GoogleSettings(Section):
     """Google Vertex AI: where, and the service account that asks."""
+
+    _environment: Pairs = PrivateAttr(default=())
 
     project: Word | None = Field(
         default=None, description="Default: `GOOGLE_CLOUD_PROJECT`, or the service account's."
@@ -110,7 +136,14 @@ class GoogleSettings(Section):
     def signing(self, base_dir: Path) -> GoogleSigning:
         """Return how requests are authorized. Raises `ValueError` for a file that is no key."""
         account = self.account(base_dir)
-        return GoogleSigning(None if account is None else json.dumps(account))
+        return GoogleSigning(None if account is None else json.dumps(account), self._environment)
+
+    def with_environment(self, env: Mapping[str, str]) -> GoogleSettings:
+        """Return the same with what google-auth may look up."""
+        copy = self.model_copy()
+        prefixes = () if self.credentials is not None else ("GOOGLE_", "CLOUDSDK_", "GCE_")
+        copy._environment = _environment_for(env, *prefixes)
+        return copy
 
     def account(self, base_dir: Path) -> dict[str, object] | None:
         """Return the service account's key. Raises `ValueError` for a file that is none."""

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from tidegate.config.cloud_rules import cloud_problems, signing_of, with_absolute_keys
+from tidegate.config.cloud_rules import cloud_problems, signing_of, with_surroundings
 from tidegate.config.document import Document, read_document
 from tidegate.config.environment import Overlay
 from tidegate.config.listen_address import split_listen
@@ -90,11 +90,12 @@ def load_settings(
     problems += _shown(found, document)
     settings = _with_proxies(settings, env, problems)
     settings = _with_data_dir(settings, sources.base_dir)
-    late = _late_problems(settings, sources.base_dir)
-    problems += _shown(late + cloud_problems(settings, kinds, sources.base_dir), document)
+    settings = with_surroundings(settings, sources)
+    late = _late_problems(settings, sources.base_dir) + cloud_problems(settings, kinds)
+    problems += _shown(late, document)
     if problems:
         raise ConfigError(problems)
-    settings = with_absolute_keys(_with_absolute_tls(settings, sources.base_dir), sources.base_dir)
+    settings = _with_absolute_tls(settings, sources.base_dir)
     return Loaded(settings, path, (*warnings, *_risks(settings, kinds, sources)))
 
 

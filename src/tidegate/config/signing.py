@@ -23,6 +23,7 @@ class AwsSigning(msgspec.Struct, frozen=True, tag="aws"):
     """Signature version 4 for Amazon Bedrock.
 
     Without `access_key_id` the credentials come from botocore's chain; `profile` names one in it.
+    `environment` is what the chain may look up, as workers start without.
     """
 
     region: str
@@ -30,6 +31,7 @@ class AwsSigning(msgspec.Struct, frozen=True, tag="aws"):
     secret_access_key: str | None = None
     session_token: str | None = None
     profile: str | None = None
+    environment: tuple[tuple[str, str], ...] = ()
 
     @override
     def __repr__(self) -> str:
@@ -57,9 +59,11 @@ class GoogleSigning(msgspec.Struct, frozen=True, tag="google"):
     """Tokens of a Google service account.
 
     `account` is its JSON key. None: what the machine has (application default credentials).
+    `environment` is what google-auth may look up, as workers start without.
     """
 
     account: str | None = None
+    environment: tuple[tuple[str, str], ...] = ()
 
     @override
     def __repr__(self) -> str:
@@ -69,10 +73,15 @@ class GoogleSigning(msgspec.Struct, frozen=True, tag="google"):
 Signing = AwsSigning | EntraSigning | GoogleSigning
 
 
+def _is_secret(name: str) -> bool:
+    return "SECRET" in name or name.endswith("_TOKEN")
+
+
 def secrets_of_signing(signing: Signing | None) -> list[str]:
     """Return the secrets in *signing*, so that a log can be kept free of them."""
     if isinstance(signing, AwsSigning):
-        return [signing.secret_access_key or "", signing.session_token or ""]
+        chain = (value for name, value in signing.environment if _is_secret(name))
+        return [signing.secret_access_key or "", signing.session_token or "", *chain]
     if isinstance(signing, EntraSigning):
         return [signing.client_secret]
     if isinstance(signing, GoogleSigning) and signing.account:

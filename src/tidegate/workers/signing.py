@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 
 from tidegate.config.signing import AwsSigning, EntraSigning, GoogleSigning, Signing
@@ -61,6 +62,10 @@ class Signers:
     def _make(
         self, provider: ProviderSnapshot, signing: Signing, key: tuple[object, ...]
     ) -> AnySigner:
+        if isinstance(signing, AwsSigning | GoogleSigning):
+            # Libraries that find credentials by themselves look into the environment, of which
+            # a worker starts without all that could be a secret.
+            os.environ.update(signing.environment)
         if isinstance(signing, GoogleSigning):
             return GoogleSigner(self._loop, provider.name, signing)
         if isinstance(signing, AwsSigning):
