@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tidegate.config.snapshot import ResponsesSnapshot
 from tidegate.responses.record import Record
 from tidegate.responses.store import MAX_CHAIN, Missing, ResponseStore
 
@@ -22,7 +23,7 @@ DAY_S = 86_400.0
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[ResponseStore]:
-    made = ResponseStore(tmp_path, keeps_content=True, keep_s=DAY_S, max_bytes=1 << 30)
+    made = ResponseStore(tmp_path, ResponsesSnapshot(True, DAY_S, 1 << 30))
     yield made
     made.close()
 
@@ -132,7 +133,7 @@ def test_what_was_not_used_for_long_is_deleted(store: ResponseStore) -> None:
 
 def test_room_is_made_by_deleting_the_longest_unused(tmp_path: Path) -> None:
     """What is over the bound goes, oldest first; leftovers of killed processes go after an hour."""
-    store = ResponseStore(tmp_path, keeps_content=True, keep_s=DAY_S, max_bytes=1 << 20)
+    store = ResponseStore(tmp_path, ResponsesSnapshot(True, DAY_S, 1 << 20))
     now = time.time()
     for number in range(100):
         store.put("k", str(number), Record(response=b"x" * 16_000), None)
@@ -153,7 +154,7 @@ def test_room_is_made_by_deleting_the_longest_unused(tmp_path: Path) -> None:
 
 def test_writing_makes_room_by_itself(tmp_path: Path) -> None:
     """Nobody has to call the sweep: a sixteenth written brings one."""
-    store = ResponseStore(tmp_path, keeps_content=True, keep_s=DAY_S, max_bytes=1 << 20)
+    store = ResponseStore(tmp_path, ResponsesSnapshot(True, DAY_S, 1 << 20))
     for number in range(400):
         store.put("k", str(number), Record(response=b"x" * 16_000), None)
     deadline = time.monotonic() + 10
@@ -169,7 +170,7 @@ def test_a_disk_that_takes_nothing_is_told_and_survived(
 ) -> None:
     """The answer goes out all the same; the operator reads why, once a minute."""
     (tmp_path / "responses").write_text("in the way")
-    store = ResponseStore(tmp_path, keeps_content=True, keep_s=DAY_S, max_bytes=1 << 20)
+    store = ResponseStore(tmp_path, ResponsesSnapshot(True, DAY_S, 1 << 20))
     assert not store.put("k", "a", Record(), None)
     assert not store.put("k", "b", Record(), None)
     assert asyncio.run(store.stage(b"[]")) is None
@@ -180,9 +181,10 @@ def test_a_disk_that_takes_nothing_is_told_and_survived(
 _WRITER = """
 import sys
 from pathlib import Path
+from tidegate.config.snapshot import ResponsesSnapshot
 from tidegate.responses.record import Record
 from tidegate.responses.store import ResponseStore
-store = ResponseStore(Path(sys.argv[1]), keeps_content=True, keep_s=1e6, max_bytes=1 << 30)
+store = ResponseStore(Path(sys.argv[1]), ResponsesSnapshot(True, 1e6, 1 << 30))
 for number in range(100_000):
     store.put("k", f"{number % 50}", Record(response=b"%d" % number * 5_000), None)
     if number == 50:

@@ -143,10 +143,12 @@ async def _ask(gateway: Gateway, call: Call, record: Record, method: bytes, belo
     query = call.exchange.query
     if mark or query:
         path += b"?" + b"&".join([part for part in (fixed, query) if part])
-    head = await target.head_of(method, path)
+    lines = call.plan.forwarded_always
     try:
+        if target.signer is not None:
+            lines += await target.signed_lines(path, b"", method)
         answer = await target.client.send(
-            b"%b%bcontent-length: 0\r\n\r\n" % (head, call.plan.forwarded_always),
+            b"%b%bcontent-length: 0\r\n\r\n" % (target.request_head(method, path), lines),
             b"",
             deadline=gateway.loop.time() + _TIMEOUT_S,
         )

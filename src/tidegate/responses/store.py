@@ -24,11 +24,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
 from tidegate.responses.record import Record, decode_record, encode_record
+
+if TYPE_CHECKING:
+    from tidegate.config.snapshot import ResponsesSnapshot
 
 log = logging.getLogger("tidegate.responses")
 
@@ -59,28 +62,28 @@ class ResponseStore:
 
     Args:
         folder: The data directory.
-        keeps_content: Whether prompts and answers may be kept; where providers keep a response
-            is remembered in any case.
-        keep_s: Seconds after its last use that a response is deleted.
-        max_bytes: Room for all of them; the longest unused go first. Each worker looks every ten
-            minutes, and after having written a sixteenth of it.
+        settings: `store`: whether prompts and answers may be kept; where providers keep a response
+            is remembered in any case. `keep_s`: seconds after its last use that one is deleted.
+            `max_bytes`: room for all of them; the longest unused go first. Each worker looks every
+            ten minutes, and after having written a sixteenth of it.
     """
 
-    def __init__(self, folder: Path, *, keeps_content: bool, keep_s: float, max_bytes: int) -> None:
+    def __init__(self, folder: Path, settings: ResponsesSnapshot) -> None:
         self._folder = folder / FOLDER
-        self.keeps_content = keeps_content
-        self._keep_s = keep_s
-        self._max_bytes = max_bytes
+        self._settings = settings
         self._threads: ThreadPoolExecutor | None = None
         self._written = 0
         self._sweep_at = 0.0
         self._quiet_until = 0.0
 
-    def configure(self, *, keeps_content: bool, keep_s: float, max_bytes: int) -> None:
+    @property
+    def keeps_content(self) -> bool:
+        """Whether prompts and answers may be kept."""
+        return self._settings.store
+
+    def use(self, settings: ResponsesSnapshot) -> None:
         """Take other settings; what is over them goes with the next sweep."""
-        self.keeps_content = keeps_content
-        self._keep_s = keep_s
-        self._max_bytes = max_bytes
+        self._settings = settings
 
     def close(self) -> None:
         """Wait for no one: what a thread was doing may be left undone."""
@@ -113,7 +116,7 @@ class ResponseStore:
             return False
         self._written += max(len(data), _BLOCK)
         now = time.monotonic()
-        if now >= self._sweep_at or self._written > self._max_bytes // 16:
+        if now >= self._sweep_at or self._written > self._settings.max_bytes // 16:
             self._sweep_at = now + _SWEEP_S
             self._written = 0
             self._pool().submit(self._sweep_once)
@@ -179,7 +182,7 @@ class ResponseStore:
     def _read(self, place: Path) -> Record:
         try:
             with place.open("rb") as file:
-                if os.fstat(file.fileno()).st_mtime < time.time() - self._keep_s:
+                if os.fstat(file.fileno()).st_mtime < time.time() - self._settings.keep_s:
                     raise Missing
                 record = decode_record(file.read())
             if record.apart:
@@ -231,7 +234,7 @@ class ResponseStore:
                     with contextlib.suppress(FileNotFoundError):  # its owner was first
                         self._look_at(entry, now_s, left)
             time.sleep(0)  # the loop goes first
-        room = self._max_bytes // _BLOCK
+        room = self._settings.max_bytes // _BLOCK
         used = sum([blocks for _, blocks, _ in left])
         if used <= room:
             return
@@ -249,7 +252,7 @@ class ResponseStore:
         if not entry.is_file(follow_symlinks=False) or entry.name == "sweep.lock":
             return
         found = entry.stat(follow_symlinks=False)
-        limit_s = self._keep_s
+        limit_s = self._settings.keep_s
         if entry.name.endswith(_UNFINISHED):
             limit_s = min(_UNFINISHED_S, limit_s)
         if found.st_mtime < now_s - limit_s:

@@ -141,13 +141,6 @@ class Target:
             )
         return head
 
-    async def head_of(self, method: bytes, path: bytes) -> bytes:
-        """Return the same for a request without a body in another *method*; not remembered."""
-        lines = self._origin_lines
-        if self.signer is not None:
-            lines += await self.signer.lines(method, self._base_path + path, b"")
-        return method + b" " + self._base_path + path + b" HTTP/1.1\r\n" + lines
-
     def request_head(self, method: bytes, path: bytes, content_type: bytes = b"") -> bytes:
         """Return what `head` does, for any method; no media type without *content_type*."""
         lines = self._origin_lines.replace(_JSON_LINE, b"", 1)

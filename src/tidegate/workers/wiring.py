@@ -132,7 +132,7 @@ class DataPlane:
             is_ready=self.is_ready,
         )
         self._gateway.tracer = self._tracing.use(snapshot)
-        self._responses = _response_store(snapshot)
+        self._responses = ResponseStore(Path(snapshot.data_dir), snapshot.responses)
         self._gateway.responses = self._responses
         self.set_keys(keys, 0)
         self._discover(state)
@@ -213,11 +213,7 @@ class DataPlane:
         self._gateway.state = state
         self._discover(state)
         self._gateway.tracer = self._tracing.use(snapshot)
-        self._responses.configure(
-            keeps_content=snapshot.responses.store,
-            keep_s=snapshot.responses.keep_s,
-            max_bytes=snapshot.responses.max_bytes,
-        )
+        self._responses.use(snapshot.responses)
         self._gateway.access_log.use(self._access_log_fd if snapshot.access_log else None)
         self._close_unused(snapshot)
 
@@ -398,15 +394,6 @@ def _asked(
         if model.startswith(family.prefix):
             return family.operations, RESHAPES.get(family.reshape)
     return provider.operations, None
-
-
-def _response_store(snapshot: Snapshot) -> ResponseStore:
-    return ResponseStore(
-        Path(snapshot.data_dir),
-        keeps_content=snapshot.responses.store,
-        keep_s=snapshot.responses.keep_s,
-        max_bytes=snapshot.responses.max_bytes,
-    )
 
 
 def _pool_key(provider: ProviderSnapshot) -> tuple[object, ...]:

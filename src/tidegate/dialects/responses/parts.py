@@ -20,6 +20,8 @@ from tidegate.dialects.neutral import Citation, Thinking
 from tidegate.dialects.unreadable import UNREADABLE
 
 NAME = "responses"
+#: Dialects whose file ids a Responses provider knows, and whose schemas are written for it.
+KIN = ("openai", NAME)
 
 _ENVELOPE = "tg1."
 

@@ -10,41 +10,26 @@ from typing import Any
 
 import msgspec
 
-from tidegate.dialects.encode import encode_json, json_object, refuse_empty, report_leftovers
+from tidegate.dialects.encode import encode_json, report_leftovers
 from tidegate.dialects.fidelity import Loss, Losses
 from tidegate.dialects.neutral import (
-    Audio,
-    CacheMarker,
-    Document,
-    Image,
-    Message,
     NeutralRequest,
-    OpaquePart,
     OpaqueTool,
-    Part,
-    Refusal,
     ResponseFormat,
-    Text,
-    Thinking,
     Tool,
-    ToolResult,
-    ToolUse,
 )
 from tidegate.dialects.openai.chat_write import effort_of_budget, is_strict_schema
-from tidegate.dialects.responses.parts import NAME, annotation_of_citation
+from tidegate.dialects.responses.input_write import InputWriter
+from tidegate.dialects.responses.parts import KIN, NAME
 from tidegate.dialects.responses.request_read import ENCRYPTED_REASONING, LOGPROBS
 from tidegate.dialects.wire import Quirks
-
-_TTLS = ("30m", "12h")
-#: Dialects whose file ids a Responses provider knows, and whose schemas are written for it.
-_KIN = ("openai", NAME)
 
 
 def encode_request(request: NeutralRequest, model: str, quirks: Quirks) -> tuple[bytes, list[Loss]]:
     """Write *request* for *model*; return the body and what was lost."""
     writer = _Writer(request, quirks)
     body: dict[str, Any] = {"model": model}
-    writer.add_input(body)
+    InputWriter(request, quirks, writer.losses).add_input(body)
     writer.add_tools(body)
     writer.add_sampling(body)
     writer.add_output(body)
@@ -55,13 +40,11 @@ def encode_request(request: NeutralRequest, model: str, quirks: Quirks) -> tuple
 class _Writer:
     """Writes one request; collects its losses."""
 
-    __slots__ = ("_custom_calls", "_items", "_quirks", "_request", "losses")
+    __slots__ = ("_quirks", "_request", "losses")
 
     def __init__(self, request: NeutralRequest, quirks: Quirks) -> None:
         self._request = request
         self._quirks = quirks
-        self._items: list[dict[str, Any]] = []
-        self._custom_calls: set[str] = set()
         self.losses = Losses()
 
     def _takes(self, feature: str) -> bool:
@@ -70,267 +53,6 @@ class _Writer:
             self.losses.drop(feature)
             return False
         return True
-
-    # --- input ------------------------------------------------------------------------------
-
-    def add_input(self, body: dict[str, Any]) -> None:
-        request = self._request
-        if request.system and any(text.cache for text in request.system) and self._marks():
-            self._add_message("developer", list(request.system), "input[0]")
-        elif request.system:
-            for text in request.system:
-                self._cache(text.cache)
-            body["instructions"] = "\n\n".join([text.text for text in request.system])
-        for number, message in enumerate(request.messages):
-            path = f"messages[{number}]"
-            if message.name is not None:
-                self.losses.drop("message.name")
-            if message.role == "system":
-                self._add_message("developer", message.parts, path)
-            elif message.role == "assistant":
-                self._add_assistant(message, path)
-            else:
-                self._add_user(message, path)
-        if request.cache_last is not None:
-            self._mark_last(request.cache_last)
-        body["input"] = self._items
-
-    def _marks(self) -> bool:
-        return self._quirks.cache_marker_field == "prompt_cache_breakpoint"
-
-    def _mark_last(self, cache: CacheMarker) -> None:
-        """Put the marker for the end of the prompt on the last part that can hold one."""
-        marker = self._cache(cache)
-        if not marker:
-            return
-        last = self._items[-1] if self._items else {}
-        parts = last.get("content") if last.get("role") == "user" else last.get("output")
-        if isinstance(parts, str) and "output" in last:
-            last["output"] = [{"type": "input_text", "text": parts, **marker}]
-        elif isinstance(parts, list) and parts and parts[-1]["type"] != "input_audio":
-            ((field, value),) = marker.items()
-            if parts[-1].setdefault(field, value) != value:
-                self.losses.bend("cache_marker.ttl")  # the part's own marker stays
-        else:
-            self.losses.drop("cache_marker")
-
-    def _add_message(self, role: str, parts: list[Part], path: str) -> None:
-        content = [written for part in parts if (written := self._part(part)) is not None]
-        if not content and parts:
-            raise refuse_empty(path, "anything of this turn")
-        self._items.append({"type": "message", "role": role, "content": content})
-
-    def _add_user(self, message: Message, path: str) -> None:
-        """Write a user's turn: results first, each an item of its own, then the rest."""
-        rest: list[Part] = []
-        for part in message.parts:
-            if isinstance(part, ToolResult):
-                self._items.append(self._tool_result(part))
-            elif isinstance(part, OpaquePart) and part.dialect == NAME and "input" not in part.kind:
-                self._items.append(_object(part))
-            else:
-                rest.append(part)
-        if rest or not message.parts:
-            self._add_message("user", rest, path)
-
-    def _tool_result(self, result: ToolResult) -> dict[str, Any]:
-        written = [found for part in result.parts if (found := self._part(part)) is not None]
-        if result.is_error:
-            # There is no flag for it; the model has to read that the call failed.
-            self.losses.bend("tool_result.is_error")
-            if written and written[0]["type"] == "input_text":
-                written[0]["text"] = "Error: " + written[0]["text"]
-            else:
-                written.insert(0, {"type": "input_text", "text": "Error."})
-        marker = self._cache(result.cache)
-        if marker and written:
-            ((field, value),) = marker.items()
-            if written[-1].setdefault(field, value) != value:
-                self.losses.bend("cache_marker.ttl")  # two markers meet in one place
-        elif marker:
-            self.losses.drop("cache_marker")
-        output: Any = written
-        if not written:
-            output = ""
-        elif len(written) == 1 and set(written[0]) == {"type", "text"}:
-            output = written[0]["text"]
-        custom = result.tool_use_id in self._custom_calls
-        return {
-            "type": "custom_tool_call_output" if custom else "function_call_output",
-            "call_id": result.tool_use_id,
-            "output": output,
-        }
-
-    def _add_assistant(self, message: Message, path: str) -> None:
-        before = len(self._items)
-        content: list[dict[str, Any]] = []
-        summary = ""
-        for part in message.parts:
-            if isinstance(part, (Text, Refusal)):
-                if isinstance(part, Text) and not part.text and not part.citations:
-                    continue
-                if not content:
-                    self._items.append({"type": "message", "role": "assistant", "content": content})
-                content.append(self._answer_part(part))
-                continue
-            content = []
-            if isinstance(part, Thinking):
-                summary = self._add_thinking(part, summary)
-            elif isinstance(part, ToolUse):
-                self._items.append(self._tool_call(part))
-            elif isinstance(part, OpaquePart) and part.dialect == NAME:
-                self._items.append(_object(part))
-            else:
-                self.losses.drop("audio" if isinstance(part, Audio) else "part")
-        if summary:
-            self.losses.drop("thinking")
-        if len(self._items) == before and any(
-            not isinstance(part, (Thinking, Text)) for part in message.parts
-        ):
-            raise refuse_empty(path, "anything of this turn")
-
-    def _answer_part(self, part: Text | Refusal) -> dict[str, Any]:
-        if isinstance(part, Refusal):
-            return {"type": "refusal", "refusal": part.text}
-        if part.cache is not None:
-            self.losses.drop("cache_marker")
-        annotations = []
-        for citation in part.citations:
-            annotation = annotation_of_citation(citation, len(part.text))
-            if annotation is None:
-                self.losses.drop("citations")
-                continue
-            if citation.dialect != NAME:
-                self.losses.bend("citations")
-            annotations.append(annotation)
-        return {"type": "output_text", "text": part.text, "annotations": annotations}
-
-    def _add_thinking(self, part: Thinking, summary: str) -> str:
-        """Write reasoning that the provider can verify; return a summary that waits for its proof.
-
-        Without it an item is one that the provider has never seen, and refuses.
-        """
-        if part.redacted is not None and part.origin == NAME:
-            words = [{"type": "summary_text", "text": summary}] if summary else []
-            self._items.append(
-                {"type": "reasoning", "summary": words, "encrypted_content": part.redacted}
-            )
-            return ""
-        if summary:
-            self.losses.drop("thinking")
-        if part.redacted is None and not part.signature and part.text:
-            return part.text
-        self.losses.drop("thinking")
-        return ""
-
-    def _tool_call(self, part: ToolUse) -> dict[str, Any]:
-        if part.cache is not None:
-            self.losses.drop("cache_marker")
-        if part.signature:
-            self.losses.drop("thinking")  # the state that another provider hung on the call
-        if part.custom:
-            self._custom_calls.add(part.id)
-            return {
-                "type": "custom_tool_call",
-                "call_id": part.id,
-                "name": part.name,
-                "input": part.arguments,
-            }
-        if json_object(part.arguments) is None:
-            self.losses.bend("tool_use.arguments")  # it goes on as the text that it is
-        return {
-            "type": "function_call",
-            "call_id": part.id,
-            "name": part.name,
-            "arguments": part.arguments or "{}",
-        }
-
-    def _part(self, part: Part) -> dict[str, Any] | None:
-        if isinstance(part, Text):
-            if part.citations:
-                self.losses.drop("citations")
-            return {"type": "input_text", "text": part.text, **self._cache(part.cache)}
-        if isinstance(part, Image):
-            return self._image(part)
-        if isinstance(part, Document):
-            return self._document(part)
-        if isinstance(part, Audio) and part.data:
-            if not self._takes("audio"):
-                return None
-            if part.cache is not None:
-                self.losses.drop("cache_marker")
-            sound = {"data": part.data, "format": part.format}
-            return {"type": "input_audio", "input_audio": sound}
-        if isinstance(part, OpaquePart) and part.dialect == NAME:
-            return _object(part)
-        self.losses.drop("audio" if isinstance(part, Audio) else "part")
-        return None
-
-    def _image(self, part: Image) -> dict[str, Any] | None:
-        if not self._takes("image"):
-            return None
-        image: dict[str, Any] = {"type": "input_image", "detail": part.detail or "auto"}
-        if part.detail is not None and not self._takes("image.detail"):
-            image["detail"] = "auto"
-        if part.file_id:
-            if self._request.dialect not in _KIN:
-                self.losses.drop("image.file_id")  # the id is another provider's
-                return None
-            image["file_id"] = part.file_id
-        elif part.url:
-            if not self._takes("image.url"):
-                return None
-            image["image_url"] = part.url
-        else:
-            image["image_url"] = f"data:{part.mime};base64,{part.data}"
-        return {**image, **self._cache(part.cache)}
-
-    def _document(self, part: Document) -> dict[str, Any] | None:
-        if not self._takes("document"):
-            return None
-        if part.context is not None:
-            self.losses.drop("document.context")
-        if part.cites:
-            self.losses.drop("document.citations")
-        if part.text:
-            self.losses.bend("document")
-            text = part.text if part.title is None else f"{part.title}\n\n{part.text}"
-            return {"type": "input_text", "text": text, **self._cache(part.cache)}
-        file: dict[str, Any] = {"type": "input_file"}
-        if part.data:
-            file["file_data"] = f"data:{part.mime};base64,{part.data}"
-            file["filename"] = part.title or "document.pdf"  # the API wants a name beside data
-        elif part.url:
-            if not self._takes("document.url"):
-                return None
-            file["file_url"] = part.url
-        elif self._request.dialect in _KIN:
-            file["file_id"] = part.file_id
-        else:
-            self.losses.drop("document.file_id")
-            return None
-        if part.title is not None and "filename" not in file:
-            if part.url:
-                self.losses.drop("document.title")  # a name beside an address is refused
-            else:
-                file["filename"] = part.title
-        return {**file, **self._cache(part.cache)}
-
-    def _cache(self, marker: CacheMarker | None) -> dict[str, Any]:
-        if marker is None:
-            return {}
-        if not self._marks():
-            self.losses.drop("cache_marker")
-            return {}
-        value = {"mode": "explicit"}
-        if marker.ttl is not None:
-            if marker.ttl in _TTLS:
-                value["ttl"] = marker.ttl
-            else:
-                self.losses.bend("cache_marker.ttl")
-        return {"prompt_cache_breakpoint": value}
-
-    # --- the rest ---------------------------------------------------------------------------
 
     def add_tools(self, body: dict[str, Any]) -> None:
         request = self._request
@@ -469,7 +191,7 @@ class _Writer:
         OpenAI's models want every property required then; other dialects do not, and a schema
         that leaves some out would be refused.
         """
-        if not wanted.strict or self._request.dialect in _KIN:
+        if not wanted.strict or self._request.dialect in KIN:
             return wanted.strict
         if wanted.schema is not None and is_strict_schema(wanted.schema):
             return True
@@ -505,8 +227,3 @@ class _Writer:
         if written:
             body["reasoning"] = written
         return effort != "none"
-
-
-def _object(part: OpaquePart) -> dict[str, Any]:
-    found: dict[str, Any] = msgspec.json.decode(part.raw, type=dict[str, msgspec.Raw])
-    return found
