@@ -39,7 +39,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
     if near:
         return "; did you mean " + " or ".join(near) + "?"
     if names:
-        return "; there is " + ", ".join(sorted(names)[:12]) + (" …" if len(names) > 12 else "")
+        return "; there is " + ", ".join(sorted(names)[:16]) + (" …" if len(names) > 16 else "")
     return ""
 
 
