@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tidegate.config.cloud_settings import AwsSettings, GoogleSettings
 from tidegate.config.provider_kind import Kinds
-from tidegate.config.secret import Sources
+from tidegate.config.secret import Secret, Sources
 from tidegate.config.setting_path import SettingPath
 from tidegate.config.settings import ProviderSettings, Settings
-from tidegate.config.signing import Signing
+from tidegate.config.signing import EntraSigning, GoogleSigning, Signing
 
 Problem = tuple[SettingPath, str]
 
@@ -71,6 +71,32 @@ def cloud_problems(settings: Settings, kinds: Kinds) -> list[Problem]:
         for name, provider in settings.providers.items()
         for path, reason in _problems(provider, kinds)
     ]
+
+
+def cloud_risks(place: str, provider: ProviderSettings, inline: Sequence[Secret]) -> list[str]:
+    """Return what whoever operates the gateway should know of one provider's secrets.
+
+    Args:
+        place: The provider's path.
+        provider: Its settings.
+        inline: Secrets that are written in the file.
+    """
+    found = []
+    for section in SECTIONS:
+        settings = getattr(provider, section)
+        for name in type(settings).model_fields if settings is not None else ():
+            value = getattr(settings, name)
+            if isinstance(value, Secret) and any(value is secret for secret in inline):
+                path = f"{place}.{section}.{name}"
+                found.append(f"{path} is written in the file; prefer env:NAME or file:PATH")
+    return found
+
+
+def sends_credential(provider: ProviderSettings) -> bool:
+    """Whether whoever reads a request to it could make others; a signature is for that one."""
+    return provider.api_key is not None or isinstance(
+        signing_of(provider), EntraSigning | GoogleSigning
+    )
 
 
 def _problems(provider: ProviderSettings, kinds: Kinds) -> Iterator[Problem]:

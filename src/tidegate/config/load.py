@@ -12,7 +12,13 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from tidegate.config.cloud_rules import cloud_problems, signing_of, with_surroundings
+from tidegate.config.cloud_rules import (
+    cloud_problems,
+    cloud_risks,
+    sends_credential,
+    signing_of,
+    with_surroundings,
+)
 from tidegate.config.document import Document, read_document
 from tidegate.config.environment import Overlay
 from tidegate.config.listen_address import split_listen
@@ -295,10 +301,11 @@ def _risks(settings: Settings, kinds: Kinds, sources: Sources) -> list[str]:
         if kind.key_required and provider.api_key is None and signing_of(provider) is None:
             hint = f" (set {kind.env_key})" if kind.env_key else ""
             warnings.append(f"{place} has no api_key{hint}: {kind.title} will refuse requests")
-        if provider.api_key is not None and url.startswith("http://") and not _is_near(url):
+        if sends_credential(provider) and url.startswith("http://") and not _is_near(url):
             warnings.append(f"{place}: its credential travels unencrypted to {url}")
         if provider.api_key is not None and provider.api_key in sources.inline:
             warnings.append(f"{place}.api_key is written in the file; prefer env:NAME or file:PATH")
+        warnings += cloud_risks(place, provider, sources.inline)
     warnings += _database_risks(settings, sources)
     if settings.server.control_port and not is_loopback(settings.server.control_host):
         warnings.append(
