@@ -14,6 +14,7 @@ from tidegate.dialects.encode import encode_json
 from tidegate.dialects.fidelity import Loss, Losses
 from tidegate.dialects.neutral import (
     Choice,
+    Finish,
     FinishReason,
     NeutralAnswer,
     OpaquePart,
@@ -189,7 +190,8 @@ def encode_answer(
     choice = answer.choices[0]
     if len(answer.choices) > 1:
         losses.drop("answer.choices")
-    status, reason = status_of(choice.finish, choice.stop_sequence, choice.parts, losses)
+    refused = any(isinstance(part, Refusal) for part in choice.parts)
+    status, reason = status_of(Finish(choice.finish, choice.stop_sequence), refused, losses)
     output = _output(choice, context, "completed" if reason is None else "incomplete", losses)
     body = response_object(
         context,
@@ -248,17 +250,18 @@ def response_object(
     }
 
 
-def status_of(
-    finish: FinishReason, stop_sequence: str | None, parts: list[Part], losses: Losses
-) -> tuple[str, str | None]:
-    """Return the status of a response that ended so, and why it is incomplete."""
-    if stop_sequence is not None:
+def status_of(finish: Finish, refused: bool, losses: Losses) -> tuple[str, str | None]:
+    """Return the status of a response that ended so, and why it is incomplete.
+
+    *refused*: whether it says itself that the model does not answer.
+    """
+    if finish.stop_sequence is not None:
         losses.drop("answer.stop_sequence")
-    if finish in ("pause", "context", "other"):
+    if finish.reason in ("pause", "context", "other"):
         losses.bend("answer.finish_reason")
-    if finish in ("length", "context"):
+    if finish.reason in ("length", "context"):
         return "incomplete", "max_output_tokens"
-    if finish == "refusal" and not any(isinstance(part, Refusal) for part in parts):
+    if finish.reason == "refusal" and not refused:
         return "incomplete", "content_filter"
     return "completed", None
 

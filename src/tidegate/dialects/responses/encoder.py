@@ -20,7 +20,6 @@ from tidegate.dialects.neutral import (
     Finish,
     OpaqueDelta,
     PartEnd,
-    Refusal,
     RefusalDelta,
     SignatureDelta,
     Start,
@@ -140,11 +139,9 @@ class ResponsesStreamEncoder:
         if self.failed:
             return b""
         finish = self._finish or Finish("stop")
-        refusal = [Refusal("")] if self._refused else []
-        status, reason = status_of(finish.reason, finish.stop_sequence, [*refusal], self._losses)
+        status, reason = status_of(finish, self._refused, self._losses)
         closed = self._close_all("completed" if reason is None else "incomplete")
-        response = self._response(status, reason)
-        raw = encode_json(response)
+        raw = encode_json(self._response(status, reason))
         if self._keep is not None:
             self._keep(raw)
         return closed + self._writer.event(f"response.{status}", {"response": msgspec.Raw(raw)})
@@ -322,9 +319,8 @@ class ResponsesStreamEncoder:
     def _part_end(self, event: PartEnd) -> bytes:
         if event.choice:
             return b""
-        if self._kind == "thinking":
-            return self._close()
-        return self._close_part() or self._calls.end_last()
+        ended = self._close() if self._kind == "thinking" else self._close_part()
+        return ended or self._calls.end_last()
 
     def _opaque(self, event: OpaqueDelta) -> bytes:
         if event.part.dialect != NAME:
