@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -21,6 +22,8 @@ import pytest
 from tests.fakes.openai_upstream import KEY, OpenAIUpstream
 from tests.running import RunningGateway, free_port
 
+from tidegate.control.admin.port import MOST_CONNECTIONS
+from tidegate.control.admin.security import BODY_S
 from tidegate.control.live import answers
 
 pytestmark = pytest.mark.process
@@ -431,3 +434,32 @@ def test_a_connection_that_says_nothing_is_closed(desk: Desk) -> None:
     finally:
         silent.close()
         half.close()
+
+
+def test_half_a_body_ends_and_nobody_keeps_others_out(desk: Desk) -> None:
+    """More connections than there may be, each with a request that never comes to its end."""
+    address = ("127.0.0.1", desk.port)
+    half = b"POST /api/session HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 90\r\n\r\n{"
+    unread = b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 90\r\n\r\n{"
+    with contextlib.ExitStack() as opened:
+        crowd = [
+            opened.enter_context(socket.create_connection(address, 20))
+            for _ in range(2 * MOST_CONNECTIONS)
+        ]
+        for number, connection in enumerate(crowd):
+            with contextlib.suppress(ConnectionError):  # closed by now, to make room
+                connection.sendall((half, unread, b"GET /")[number % 3])
+            if number % 20 == 0:
+                assert desk.get("/api/session")[0] == 200
+        held = sum(
+            b":%04X" % desk.port in line.split()[1].upper() and line.split()[3] == b"01"
+            for line in Path("/proc/net/tcp").read_bytes().splitlines()[1:]
+        )
+        assert held <= MOST_CONNECTIONS
+        begun_s = time.monotonic()
+        for connection in crowd:
+            with contextlib.suppress(ConnectionError):
+                while connection.recv(4096):
+                    pass
+        assert time.monotonic() - begun_s < BODY_S + 8.0
+        assert desk.get("/api/session")[0] == 200

@@ -18,6 +18,8 @@ from tidegate.keys.throttle import GuessThrottle
 COOKIE: Final = "tidegate_session"
 SESSION_S: Final = 12 * 3600.0
 MOST_SESSIONS: Final = 100
+MOST_HELD: Final = 20
+"""Answers to wrong tokens held back at once; each has one of the port's hundred connections."""
 _MOST_TOKEN_CHARACTERS: Final = 200
 
 
@@ -79,7 +81,7 @@ class AdminAuth:
         self._pepper = pepper
         self._digest: bytes | None = None
         self._tokens = 0
-        self._throttle = GuessThrottle(free=5) if throttle is None else throttle
+        self._throttle = GuessThrottle(free=5, max_held=MOST_HELD) if throttle is None else throttle
         self.sessions = Sessions() if sessions is None else sessions
 
     def use_digest(self, digest: bytes | None) -> None:

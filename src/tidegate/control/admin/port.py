@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import time
 from typing import Any, Final
 
 from typing_extensions import override
@@ -26,8 +27,10 @@ from tidegate.control.live.service import LiveService
 REQUEST_S: Final = 10.0
 """How long a new connection may take to send its first request."""
 MOST_CONNECTIONS: Final = 100
+"""Beyond it the one that has waited longest is closed, so that nobody can keep all others out."""
 MAX_HEAD_BYTES: Final = 16 * 1024
 CLOSE_S: Final = 1.0
+_TOLD_EVERY_S: Final = 60.0
 
 
 class ControlPort:
@@ -54,7 +57,6 @@ class ControlPort:
             date_header=False,
             access_log=False,
             log_config=None,
-            limit_concurrency=MOST_CONNECTIONS,
             timeout_keep_alive=30,
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         )
@@ -87,14 +89,17 @@ class ControlPort:
 
 
 class _Protocol(H11Protocol):
-    """Closes a connection that sends no request in time; uvicorn would keep it for ever."""
+    """Bounds connections, in number and in time; uvicorn would keep a silent one for ever."""
 
     _overdue: asyncio.TimerHandle | None = None
+    _waits_since_s = 0.0
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._waits_since_s = self.loop.time()
         self._overdue = self.loop.call_later(REQUEST_S, self._give_up)
+        _make_room(self.connections)
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
@@ -102,25 +107,62 @@ class _Protocol(H11Protocol):
             self._overdue.cancel()
         super().connection_lost(exc)
 
+    @override
+    def on_response_complete(self) -> None:
+        self._waits_since_s = self.loop.time()
+        super().on_response_complete()
+        if self.cycle.more_body:  # answered before its body came
+            self._overdue = self.loop.call_later(REQUEST_S, self._give_up)
+
+    @property
+    def waits_since_s(self) -> float | None:
+        """Since when a whole request has been waited for, in loop time; None while one is served.
+
+        A request whose body is still on its way is one that is waited for.
+        """
+        cycle = self.cycle
+        is_served = cycle is not None and not cycle.response_complete and not cycle.more_body
+        return None if is_served else self._waits_since_s
+
     def _give_up(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
+        cycle = self.cycle
+        has_no_end = cycle is None or (cycle.response_complete and cycle.more_body)
+        if has_no_end and not self.transport.is_closing():
             self.transport.close()
 
 
+def _make_room(connections: set[Any]) -> None:
+    """Close the connection that has waited longest when there are too many."""
+    opened = [one for one in connections if not one.transport.is_closing()]
+    if len(opened) <= MOST_CONNECTIONS:
+        return
+    waiting = [(since_s, one) for one in opened if (since_s := one.waits_since_s) is not None]
+    # The newest one waits for its request, so there always is one.
+    min(waiting, key=lambda pair: pair[0])[1].transport.close()
+
+
 class _LogHandler(logging.Handler):
-    """Passes uvicorn's errors to the event log: what kind, never the text of a request."""
+    """Passes uvicorn's errors to the event log: what kind, never the text of a request.
+
+    What a client can cause is told once a minute, or a log could be filled through this port.
+    """
 
     def __init__(self, log: EventLog) -> None:
         super().__init__(logging.WARNING)
         self._log = log
+        self._told_s: dict[str, float] = {}
 
     @override
     def emit(self, record: logging.LogRecord) -> None:
         kind = record.exc_info[0] if record.exc_info else None
         if kind is not None:
             self._log.error("the control port failed to answer", error=kind.__name__)
-        else:
-            self._log.warning("control port", reason=str(record.msg)[:200])
+            return
+        reason = str(record.msg)[:200]
+        now_s = time.monotonic()
+        if now_s - self._told_s.get(reason, -_TOLD_EVERY_S) >= _TOLD_EVERY_S:
+            self._told_s[reason] = now_s
+            self._log.warning("control port", reason=reason)
 
 
 def _route_log(log: EventLog) -> None:

@@ -192,7 +192,7 @@ def _address(request: Request) -> str:
 
 async def _refuse(_request: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)
-    headers = {"www-authenticate": "Bearer"} if error.status == 401 else None
+    headers = {401: {"www-authenticate": "Bearer"}, 408: {"connection": "close"}}.get(error.status)
     return Response(error.body, error.status, headers, media_type="application/json")
 
 

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from collections.abc import Iterable
 from typing import Final
@@ -20,6 +21,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tidegate.control.live.answers import ErrorAnswer, ErrorBody
 
 MAX_BODY_BYTES: Final = 4_096
+BODY_S: Final = 10.0
+"""How long a body may take to arrive."""
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -150,15 +153,22 @@ def _check_origin(headers: Headers, host: str) -> None:
 
 
 class _Capped:
-    """A request body that ends in an error beyond the cap, announced or not."""
+    """A request body that ends in an error beyond the cap, announced or not, or when it is late."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._seen = 0
+        self._until_s: float | None = asyncio.get_running_loop().time() + BODY_S
 
     async def __call__(self) -> Message:
-        message = await self._receive()
+        try:
+            async with asyncio.timeout_at(self._until_s):
+                message = await self._receive()
+        except TimeoutError:
+            raise Refusal(408, "body_too_slow", "The body did not arrive in time.") from None
         if message["type"] == "http.request":
+            if not message.get("more_body", False):
+                self._until_s = None  # what comes next is the client's leaving, at any time
             self._seen += len(message.get("body", b""))
             if self._seen > MAX_BODY_BYTES:
                 raise Refusal(413, "body_too_large", f"A body has at most {MAX_BODY_BYTES} bytes.")
