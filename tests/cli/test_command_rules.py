@@ -36,7 +36,7 @@ def test_help_is_as_agreed(tidegate: Run) -> None:
     """Scripts and documents depend on it. Refresh: delete the file, run, look, commit."""
     pages = []
     for words in ([], ["check"], ["keys"], ["keys", "create"], ["keys", "list"], ["keys", "revoke"],
-                  ["providers"]):  # fmt: skip
+                  ["providers"], ["top"]):  # fmt: skip
         result = tidegate(*words, "--help")
         assert (result.returncode, result.stderr) == (0, "")
         pages.append(result.stdout)

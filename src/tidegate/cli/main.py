@@ -14,6 +14,7 @@ from tidegate.cli.keys import keys
 from tidegate.cli.ledger import ledger
 from tidegate.cli.providers import providers
 from tidegate.cli.serve import serve
+from tidegate.cli.top.command import top
 from tidegate.cli.usage import usage
 from tidegate.errors import ConfigError
 
@@ -31,6 +32,7 @@ app.command(short_help="Check a configuration.")(check)
 app.add_typer(keys)
 app.add_typer(admin_token)
 app.command(short_help="List the kinds of providers.")(providers)
+app.command(short_help="Watch a running gateway.")(top)
 app.command(short_help="Show what was used.")(usage)
 app.add_typer(ledger)
 

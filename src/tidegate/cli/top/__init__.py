@@ -1,0 +1,1 @@
+"""`tidegate top`: the live view in a terminal."""
