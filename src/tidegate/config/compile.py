@@ -189,6 +189,8 @@ def _provider(name: str, provider: ProviderSettings, kinds: Kinds) -> ProviderSn
         native_models=kind.quirks.native_models,
         quirks=kind.packed_quirks,
         passthrough_models=provider.passthrough_models,
+        passthrough=provider.passthrough,
+        files=provider.files,
     )
 
 

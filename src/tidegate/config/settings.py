@@ -182,6 +182,15 @@ class ProviderSettings(Section):
         min_length=1,
         description="Wire formats that it speaks, the best one first. Default: the kind's own.",
     )
+    passthrough: bool = Field(
+        default=False,
+        description="Whether keys without a list of models may send it any request, below "
+        "`/<name>/…`.",
+    )
+    files: bool = Field(
+        default=False,
+        description="Whether files and batches go here when a request names no provider.",
+    )
     stream_usage: bool | None = Field(
         default=None,
         description="Whether it accepts `stream_options.include_usage`. Default: the kind's own.",

@@ -70,6 +70,8 @@ class ProviderSnapshot(msgspec.Struct, frozen=True):
     is empty for a built-in provider. `passthrough_models`: clients may ask for any of its models as
     `<provider>/<model>`. `operations`: what it can be asked → paths of a whole answer and of a
     stream. `quirks`: packed `dialects.wire.Quirks`. `families`: models that are asked otherwise.
+    `passthrough`: clients may send it any request below `/<provider>/`. `files`: files and batches
+    go there where the request names no provider.
     `signing`: how each request is authorized, where `credential` is not enough. `native_models`:
     its models are learned from Ollama's own list.
     """
@@ -88,6 +90,8 @@ class ProviderSnapshot(msgspec.Struct, frozen=True):
     auth: str = "bearer"
     stream_usage: bool = True
     passthrough_models: bool = True
+    passthrough: bool = False
+    files: bool = False
     operations: dict[str, tuple[str, str]] = {}
     quirks: bytes = b"\x80"
     families: tuple[ModelFamily, ...] = ()

@@ -8,9 +8,11 @@ from tidegate.endpoints import (
     health,
     metrics,
     openai_completions,
+    openai_files,
     openai_media,
     openai_models,
     openai_responses,
+    provider_passthrough,
     seed_chat,
 )
 from tidegate.pipeline.endpoint import RouteTable
@@ -22,6 +24,7 @@ def route_table(*, has_page: bool = True) -> RouteTable:
         (
             *openai_completions.ENDPOINTS,
             *openai_media.ENDPOINTS,
+            *openai_files.ENDPOINTS,
             *openai_models.ENDPOINTS,
             *openai_responses.ENDPOINTS,
             *anthropic_messages.ENDPOINTS,
@@ -29,7 +32,8 @@ def route_table(*, has_page: bool = True) -> RouteTable:
             *seed_chat.ENDPOINTS,
             *health.ENDPOINTS,
             *(metrics.ENDPOINTS if has_page else ()),
-        )
+        ),
+        otherwise=provider_passthrough.ANY_PATH,
     )
 
 

@@ -42,9 +42,14 @@ class Endpoint:
 
 
 class RouteTable:
-    """Finds the endpoint of a method and path; one dict look-up for all but named paths."""
+    """Finds the endpoint of a method and path; one dict look-up for all but named paths.
 
-    def __init__(self, endpoints: Iterable[Endpoint]) -> None:
+    Attributes:
+        otherwise: What serves a path that no endpoint has; None where nothing does.
+    """
+
+    def __init__(self, endpoints: Iterable[Endpoint], otherwise: Endpoint | None = None) -> None:
+        self.otherwise = otherwise
         self._exact: dict[bytes, dict[bytes, Endpoint]] = {}
         self._named: list[tuple[bytes, dict[bytes, Endpoint]]] = []
         for endpoint in endpoints:

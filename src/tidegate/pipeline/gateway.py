@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tidegate.pipeline.meters import Meters
     from tidegate.responses.store import ResponseStore
     from tidegate.routing.plan import ModelRoute
+    from tidegate.routing.target import Target
+    from tidegate.stores.owned_objects import OwnedObjects
     from tidegate.sweep import Sweep
     from tidegate.tracing.tracer import Tracer
 
@@ -50,6 +52,7 @@ class State:
         snapshot: Snapshot,
         routes: dict[str, ModelRoute],
         open_route: Callable[[str], ModelRoute | None],
+        open_place: Callable[[str], Target | None] | None = None,
     ) -> None:
         self.snapshot = snapshot
         self.routes = routes
@@ -57,6 +60,8 @@ class State:
         self.rules = {limit.name: Rule.from_snapshot(limit) for limit in snapshot.limits}
         self.offered: frozenset[str] = frozenset()
         self._defaults = snapshot.default_limits
+        self._open_place = open_place
+        self._places: dict[str, Target | None] = {}
         self._open_routes: dict[str, ModelRoute] = {}
 
     def route(self, name: str, principal: Principal) -> ModelRoute:
@@ -71,6 +76,15 @@ class State:
             if route is not None:
                 return route
         raise ModelNotFound(self._not_found(name, principal), param="model")
+
+    def place(self, provider: str) -> Target | None:
+        """Return a configured provider as a target of no model; None for any other name."""
+        if provider not in self._places and self._open_place is not None:
+            place = self._open_place(provider)
+            if place is None:
+                return None
+            self._places[provider] = place
+        return self._places.get(provider)
 
     def visible_models(self, principal: Principal) -> list[str]:
         """Return the names, configured or found, that *principal* may use, sorted."""
@@ -152,6 +166,7 @@ class Gateway:
         render_page: The metrics page.
         tracer: Begins traces; None where nothing is traced.
         responses: What the Responses API keeps; None where there is nowhere to keep it.
+        objects: Whose files and batches those at providers are; None as above.
         is_ready: Whether new traffic should be sent here.
         chance: Source of numbers in [0, 1) for weights and jitter.
     """
@@ -186,3 +201,4 @@ class Gateway:
         self.chance = chance
         self.tracer: Tracer | None = None
         self.responses: ResponseStore | None = None
+        self.objects: OwnedObjects | None = None

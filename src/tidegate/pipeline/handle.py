@@ -64,7 +64,10 @@ class Pipeline:
         in_flight.inc()
         try:
             if endpoint is None:
-                raise _no_endpoint(exchange, self._routes.methods(exchange.path))
+                endpoint = self._routes.otherwise
+                allow = self._routes.methods(exchange.path)
+                if endpoint is None or allow:
+                    raise _no_endpoint(exchange, allow)
             await endpoint.run(gateway, call)
         except GatewayError as error:
             refuse(gateway, call, error)

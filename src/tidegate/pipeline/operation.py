@@ -96,6 +96,11 @@ TRANSCRIPTION = _media("audio_transcriptions")
 TRANSLATION = _media("audio_translations")
 
 
+FILES = _media("files", no_usage)
+BATCHES = _media("batches", no_usage)
+PASSTHROUGH = _media("passthrough", no_usage)
+
+
 def _messages_stream(call: Call) -> Scanner:
     # `"message_start"`, `_delta` and `_stop`, or an error: all else is content.
     return PassingStream(MESSAGES.stream_decoder(), (b'"message_', b'"error"'))

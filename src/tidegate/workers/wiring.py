@@ -46,6 +46,7 @@ from tidegate.providers.reshape import RESHAPES, Reshape
 from tidegate.responses.store import ResponseStore
 from tidegate.routing.plan import ModelRoute, link_fallbacks
 from tidegate.routing.target import Target
+from tidegate.stores.owned_objects import OwnedObjects
 from tidegate.sweep import Sweep
 from tidegate.tracing.worker import WorkerTracing
 from tidegate.upstream.origin import Origin
@@ -134,6 +135,7 @@ class DataPlane:
         self._gateway.tracer = self._tracing.use(snapshot)
         self._responses = ResponseStore(Path(snapshot.data_dir), snapshot.responses)
         self._gateway.responses = self._responses
+        self._gateway.objects = OwnedObjects(Path(snapshot.data_dir))
         self.set_keys(keys, 0)
         self._discover(state)
         has_page = snapshot.metrics.listen is None  # for good: a reload cannot move the page
@@ -277,7 +279,19 @@ class DataPlane:
             link_fallbacks(routes, {model.name: model.fallbacks for model in snapshot.models})
         except ValueError as error:
             raise ConfigError([("models", str(error))]) from None
-        return State(snapshot, routes, partial(self._open_route, snapshot, providers, prices))
+        return State(
+            snapshot,
+            routes,
+            partial(self._open_route, snapshot, providers, prices),
+            partial(self._open_place, providers, prices),
+        )
+
+    def _open_place(
+        self, providers: dict[str, ProviderSnapshot], prices: PriceTable, name: str
+    ) -> Target | None:
+        """Make a target of no model, for what is asked of the provider itself."""
+        provider = providers.get(name)
+        return None if provider is None else self._target(provider, "", OPEN_LABEL, 1, prices)
 
     def _open_route(
         self,
