@@ -38,7 +38,9 @@ IMPORTS_IN_FUNCTIONS = {
     "config/load.py": "ssl costs 10 ms, and most gateways have TLS ended in front",
     "control/admin/service.py": "the live view, only with a control port; its server at a visit",
     "ledger/catalogue.py": "YAML, only for a gateway that overrides prices",
+    "providers/aws_signer.py": "botocore is an extra",
     "providers/discover.py": "only an installation with plug-ins asks for them",
+    "providers/google_signer.py": "google-auth is an extra",
     "stores/database.py": "alembic, only when the schema is not the newest",
     "stores/postgres.py": "alembic, only when the schema is not the newest",
     "stores/opening.py": "PostgreSQL, only for who has it: its dialect costs 60 ms",
@@ -47,6 +49,7 @@ IMPORTS_IN_FUNCTIONS = {
     "tracing/worker.py": "protobuf is an extra, and 6 MB a worker",
     "workers/plan.py": "pydantic and YAML, while the children already import theirs",
     "workers/preflight.py": "it tries whether the installed version can be imported at all",
+    "workers/signing.py": "a signer, only for providers that want one: its libraries cost 20 ms",
     "workers/worker.py": "the data plane, while the supervisor reads the configuration",
 }
 """File → why it waits. Commands (`cli/`) all do: `--help` needs none of what they run."""
@@ -186,7 +189,9 @@ def _imported_packages(declared: set[str]) -> set[str]:
     distributions = packages_distributions()
     foreign = modules - set(sys.stdlib_module_names) - {"tidegate", *PARTS_OF_OTHERS}
     owners = [
-        [name.lower().replace("_", "-") for name in distributions[module]] for module in foreign
+        # An extra need not be installed here; it then counts by its own name.
+        [name.lower().replace("_", "-") for name in distributions.get(module, [module])]
+        for module in foreign
     ]
     return {next((name for name in names if name in declared), names[0]) for names in owners}
 

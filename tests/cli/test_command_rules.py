@@ -89,7 +89,7 @@ def test_check_tells_each_problem_on_a_line(tidegate: Run, tmp_path: Path) -> No
         "providers.acme.api_key: environment variable NOT is not set (line 3)",
         "keys.ci.secret: environment variable NOT_SET is not set (line 6)",
         "bogus: unknown field; there is default_limits, keys, ledger, limits, logging, metrics, "
-        "models, providers, routing, server, stores (line 7)",
+        "models, providers, responses, routing, server, stores, tracing (line 7)",
     ]
 
 
@@ -221,11 +221,15 @@ def test_a_folder_that_cannot_be_used_is_told(tidegate: Run, tmp_path: Path) -> 
 def test_providers_are_listed(tidegate: Run) -> None:
     """As columns for people, as JSON for programs."""
     lines = tidegate("providers").stdout.splitlines()
-    assert lines[0].split() == ["KIND", "NAME", "BASE", "URL", "KEY", "FROM", "CHECKED"]
+    assert lines[0].split() == ["KIND", "NAME", "DIALECTS", "BASE", "URL", "KEY", "FROM", "CHECKED"]
     assert any(line.startswith("openai ") and "OPENAI_API_KEY" in line for line in lines)
     rows = json.loads(tidegate("providers", "--json").stdout)
     assert len(rows) == len(lines) - 1
-    assert {"name", "base_url", "env_key", "capabilities"} <= set(rows[0])
+    assert {"name", "base_url", "env_key", "capabilities", "dialects", "quirks"} <= set(rows[0])
+    # What nobody has checked is called so, for people and for programs.
+    unverified = [line.split()[0] for line in lines if line.endswith(" unverified")]
+    assert unverified == [row["name"] for row in rows if row["checked_on"] is None]
+    assert "vertex" in unverified
 
 
 def test_unknown_commands_are_usage_errors(tidegate: Run) -> None:

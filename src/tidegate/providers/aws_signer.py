@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
-from importlib import import_module
 from typing import Any, Final
 
 from tidegate.config.signing import AwsSigning
@@ -91,8 +90,9 @@ class _Chain:
     def read(self) -> Credentials:
         """Return those of now; blocks on files and services. Raises `NoCredential`."""
         if self._credentials is None:
-            session = import_module("botocore.session")  # an extra, and 180 ms
-            self._credentials = session.Session(profile=self._profile).get_credentials()
+            from botocore.session import Session  # an extra, and 180 ms
+
+            self._credentials = Session(profile=self._profile).get_credentials()
             if self._credentials is None:
                 raise NoCredential("the AWS credential chain found nothing")
         frozen = self._credentials.get_frozen_credentials()

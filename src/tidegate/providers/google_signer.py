@@ -7,7 +7,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib import import_module
 from typing import Any, Final
 
 import msgspec
@@ -61,9 +60,13 @@ class GoogleSigner:
 
 def _load(account: str | None) -> Any:
     """Return credentials of a service account, or those that the machine has."""
+    import google.auth
+    from google.oauth2.service_account import Credentials
+
     if account is None:
-        return import_module("google.auth").default(scopes=[SCOPE], request=_send)[0]
-    kind = import_module("google.oauth2.service_account").Credentials
+        find: Any = google.auth.default
+        return find(scopes=[SCOPE], request=_send)[0]
+    kind: Any = Credentials
     return kind.from_service_account_info(msgspec.json.decode(account), scopes=[SCOPE])
 
 
@@ -85,7 +88,9 @@ def _send(
     **_: object,
 ) -> _Answer:
     """Exchange one request, in the way that google-auth asks its transports to."""
-    failed = import_module("google.auth.exceptions").TransportError
+    from google.auth import exceptions
+
+    failed: Any = exceptions.TransportError
     if not url.startswith(("https://", "http://")):
         raise failed("not an address of the web")
     request = urllib.request.Request(url, body, dict(headers or {}), method=method)  # noqa: S310

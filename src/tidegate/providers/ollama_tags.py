@@ -40,8 +40,8 @@ async def read_tags(
     base_path: bytes,
     origin_lines: bytes,
     name: str,
-) -> list[str]:
-    """Return the names of the models of the server *name*; empty when it could not be asked.
+) -> list[str] | None:
+    """Return the names of the models of the server *name*; None when it did not tell.
 
     Bounded: one exchange takes 5 s at most, and there are six of them at most.
 
@@ -75,15 +75,15 @@ async def read_tags(
                 break
         await asyncio.sleep(pause_s)
     _tell(name, reason)
-    return []
+    return None
 
 
-def _names(body: bytes, name: str) -> list[str]:
+def _names(body: bytes, name: str) -> list[str] | None:
     try:
         tags = msgspec.json.decode(body, type=_Tags)
     except msgspec.DecodeError:
         _tell(name, "no list of models")
-        return []
+        return None
     found = dict.fromkeys(model.name for model in tags.models if _NAME.fullmatch(model.name))
     return list(found)[:MAX_MODELS]
 

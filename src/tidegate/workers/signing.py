@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from tidegate.config.signing import AwsSigning, EntraSigning, GoogleSigning, Signing
 from tidegate.config.snapshot import ProviderSnapshot
-from tidegate.providers.aws_signer import AwsSigner
-from tidegate.providers.entra import EntraSigner
-from tidegate.providers.google_signer import GoogleSigner
 from tidegate.upstream.origin import Origin
 from tidegate.upstream.pool import UpstreamPool
 
-AnySigner = AwsSigner | EntraSigner | GoogleSigner
+if TYPE_CHECKING:
+    from tidegate.providers.aws_signer import AwsSigner
+    from tidegate.providers.entra import EntraSigner
+    from tidegate.providers.google_signer import GoogleSigner
 
 #: Connects to the authority of a provider's tokens, in the way that the provider is reached.
 Connect = Callable[[ProviderSnapshot, Origin], UpstreamPool]
@@ -26,10 +27,10 @@ class Signers:
     def __init__(self, loop: asyncio.AbstractEventLoop, connect: Connect) -> None:
         self._loop = loop
         self._connect = connect
-        self._signers: dict[tuple[object, ...], AnySigner] = {}
+        self._signers: dict[tuple[object, ...], AwsSigner | EntraSigner | GoogleSigner] = {}
         self._pools: dict[tuple[object, ...], UpstreamPool] = {}
 
-    def of(self, provider: ProviderSnapshot) -> AnySigner | None:
+    def of(self, provider: ProviderSnapshot) -> AwsSigner | EntraSigner | GoogleSigner | None:
         """Return the signer of *provider*; None where a fixed header authorizes its requests.
 
         Raises `ValueError` where it cannot be made.
@@ -61,16 +62,22 @@ class Signers:
 
     def _make(
         self, provider: ProviderSnapshot, signing: Signing, key: tuple[object, ...]
-    ) -> AnySigner:
+    ) -> AwsSigner | EntraSigner | GoogleSigner:
         if isinstance(signing, AwsSigning | GoogleSigning):
             # Libraries that find credentials by themselves look into the environment, of which
             # a worker starts without all that could be a secret.
             os.environ.update(signing.environment)
         if isinstance(signing, GoogleSigning):
+            from tidegate.providers.google_signer import GoogleSigner
+
             return GoogleSigner(self._loop, provider.name, signing)
         if isinstance(signing, AwsSigning):
+            from tidegate.providers.aws_signer import AwsSigner
+
             host = Origin.parse(provider.base_url).host_header
             return AwsSigner(self._loop, provider.name, signing, host=host)
+        from tidegate.providers.entra import EntraSigner
+
         assert isinstance(signing, EntraSigning)
         authority = Origin.parse(signing.authority)
         pool = self._pools[key] = self._connect(provider, authority)

@@ -9,13 +9,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import ssl
 from functools import partial
 from pathlib import Path
 
 import msgspec
 
-from tidegate import __version__
 from tidegate.config.snapshot import KeySnapshot, ProviderSnapshot, Snapshot, secrets_of
 from tidegate.control import log_handler
 from tidegate.control.eventlog import EventLog
@@ -41,17 +39,13 @@ from tidegate.pipeline.gateway import Gateway, State
 from tidegate.pipeline.handle import Pipeline
 from tidegate.pipeline.meters import Meters
 from tidegate.providers.demo_upstream import DemoUpstream
-from tidegate.providers.ollama_tags import read_tags
-from tidegate.providers.reshape import RESHAPES, Reshape
 from tidegate.responses.store import ResponseStore
 from tidegate.routing.plan import ModelRoute, link_fallbacks
 from tidegate.routing.target import Target
 from tidegate.stores.owned_objects import OwnedObjects
 from tidegate.sweep import Sweep
 from tidegate.tracing.worker import WorkerTracing
-from tidegate.upstream.origin import Origin
-from tidegate.upstream.pool import UpstreamPool
-from tidegate.workers.signing import Signers
+from tidegate.workers.upstreams import Upstreams, asked, origin_lines
 
 log = logging.getLogger("tidegate.worker")
 
@@ -92,9 +86,7 @@ class DataPlane:
         self._sweep = sweep
         self._registry = registry
         self._meters = Meters(registry)
-        self._pools: dict[tuple[object, ...], UpstreamPool | DemoUpstream] = {}
-        self._signers = Signers(loop, self._connect)
-        self._discovery: set[asyncio.Task[None]] = set()
+        self._upstreams = Upstreams(loop, sweep)
         self._page = MetricsPage(segment, registry)
         self._estimators: dict[tuple[str, str], TokenEstimator] = {}
         self._keys_loaded = False
@@ -137,7 +129,7 @@ class DataPlane:
         self._gateway.responses = self._responses
         self._gateway.objects = OwnedObjects(Path(snapshot.data_dir))
         self.set_keys(keys, 0)
-        self._discover(state)
+        self._upstreams.discover(state)
         has_page = snapshot.metrics.listen is None  # for good: a reload cannot move the page
         self.handler: Handler = Pipeline(self._gateway, route_table(has_page=has_page))
         self.page_handler: Handler = Pipeline(self._gateway, page_table())
@@ -151,14 +143,9 @@ class DataPlane:
         """Refresh the gauges of connections, once a second."""
         self._meters.connections.labels("active").set(float(active))
         self._meters.connections.labels("idle").set(float(connections - active))
-        totals: dict[str, list[int]] = {}
-        for pool in self._pools.values():
-            if isinstance(pool, UpstreamPool):
-                total = totals.setdefault(pool.name, [0, 0])
-                total[0] += pool.connections_in_use
-                total[1] += pool.idle_connections
+        totals = self._upstreams.connections()
         for gone in self._shown_providers - totals.keys():
-            totals[gone] = [0, 0]
+            totals[gone] = (0, 0)
         self._shown_providers = set(totals)
         for provider, (in_use, idle) in totals.items():
             self._meters.upstream_connections.labels(provider, "active").set(float(in_use))
@@ -212,12 +199,13 @@ class DataPlane:
         self._use_metrics(snapshot)
         know(secrets_of(snapshot))
         self._events.set_level(snapshot.log_level)
+        known = self._gateway.state.offered
         self._gateway.state = state
-        self._discover(state)
+        self._upstreams.discover(state, known)
         self._gateway.tracer = self._tracing.use(snapshot)
         self._responses.use(snapshot.responses)
         self._gateway.access_log.use(self._access_log_fd if snapshot.access_log else None)
-        self._close_unused(snapshot)
+        self._upstreams.close_unused(snapshot)
 
     def _use_metrics(self, snapshot: Snapshot) -> None:
         self._registry.set_max_series_per_family(snapshot.metrics.max_series_per_family)
@@ -240,11 +228,7 @@ class DataPlane:
 
     def close(self) -> None:
         """Close idle connections to providers and write out the log."""
-        for task in self._discovery:
-            task.cancel()
-        self._signers.close()
-        for pool in self._pools.values():
-            pool.close()
+        self._upstreams.close()
         self._gateway.access_log.flush()
         self._gateway.journal.close()
         self._responses.close()
@@ -253,13 +237,7 @@ class DataPlane:
     def _build(self, snapshot: Snapshot) -> State:
         prices = decode_price_table(snapshot.prices)
         providers = {provider.name: provider for provider in snapshot.providers}
-        problems: list[tuple[str, str]] = []
-        for provider in snapshot.providers:
-            try:
-                self._pool(provider)
-                self._signers.of(provider)
-            except ValueError as error:
-                problems.append((f"providers.{provider.name}", str(error)))
+        problems = self._upstreams.check(snapshot)
         if problems:
             raise ConfigError(problems)
         routes = {
@@ -321,13 +299,12 @@ class DataPlane:
         weight: int,
         prices: PriceTable,
     ) -> Target:
-        pool = self._pool(provider)
+        pool = self._upstreams.pool(provider)
         if isinstance(pool, DemoUpstream):
-            base_path, origin_lines = b"", b""
+            base_path, lines = b"", b""
         else:
-            base_path = pool.origin.base_path
-            origin_lines = _origin_lines(provider, pool.origin)
-        operations, reshape = _asked(provider, model)
+            base_path, lines = pool.origin.base_path, origin_lines(provider, pool.origin)
+        operations, reshape = asked(provider, model)
         target = Target(
             provider=provider.name,
             model=model,
@@ -335,7 +312,7 @@ class DataPlane:
             weight=weight,
             client=pool,
             base_path=base_path,
-            origin_lines=origin_lines,
+            origin_lines=lines,
             stream_usage=provider.stream_usage,
             operations=operations,
             quirks=msgspec.structs.replace(
@@ -344,109 +321,9 @@ class DataPlane:
             ),
         )
         target.meters = self._meters.target(provider.name, label)
-        target.signer = self._signers.of(provider)
+        target.signer = self._upstreams.signer(provider)
         target.reshape = reshape
         target.price = prices.find(provider.name, provider.kind, model)
         target.price_version = prices.version
         target.estimator = self._estimators.setdefault((provider.name, label), TokenEstimator())
         return target
-
-    def _discover(self, state: State) -> None:
-        """Begin to ask servers of our users for their models; nothing waits for the answers."""
-        for provider in state.snapshot.providers:
-            if provider.native_models and provider.passthrough_models:
-                task = self._loop.create_task(self._learn_models(provider, state))
-                self._discovery.add(task)
-                task.add_done_callback(self._discovery.discard)
-
-    async def _learn_models(self, provider: ProviderSnapshot, state: State) -> None:
-        pool = self._pool(provider)
-        assert isinstance(pool, UpstreamPool)
-        lines = _origin_lines(provider, pool.origin)
-        names = await read_tags(self._loop, pool, pool.origin.base_path, lines, provider.name)
-        state.offered |= {f"{provider.name}/{name}" for name in names}
-
-    def _pool(self, provider: ProviderSnapshot) -> UpstreamPool | DemoUpstream:
-        """Return the connections of *provider*: one pool per origin, credential and settings."""
-        pool_key = _pool_key(provider)
-        pool = self._pools.get(pool_key)
-        if pool is None:
-            if provider.kind == "demo":
-                pool = DemoUpstream()
-            else:
-                pool = self._connect(provider, Origin.parse(provider.base_url))
-            self._pools[pool_key] = pool
-        return pool
-
-    def _connect(self, provider: ProviderSnapshot, origin: Origin) -> UpstreamPool:
-        """Return a new pool of connections to *origin*, made as *provider*'s settings say."""
-        return UpstreamPool(
-            self._loop,
-            origin,
-            sweep=self._sweep,
-            ssl_context=_ssl_context(provider) if origin.scheme == "https" else None,
-            connect_s=provider.connect_s,
-            first_byte_s=provider.first_byte_s,
-            idle_s=provider.idle_s,
-            max_connections=provider.max_connections,
-            proxy=provider.proxy,
-            name=provider.name,
-        )
-
-    def _close_unused(self, snapshot: Snapshot) -> None:
-        used = {_pool_key(provider) for provider in snapshot.providers}
-        for pool_key in [key for key in self._pools if key not in used]:
-            self._pools.pop(pool_key).close()
-        self._signers.close_unused(snapshot.providers)
-
-
-def _asked(
-    provider: ProviderSnapshot, model: str
-) -> tuple[dict[str, tuple[str, str]], Reshape | None]:
-    """Return at which paths *model* is asked there, and how its requests are changed."""
-    for family in provider.families:
-        if model.startswith(family.prefix):
-            return family.operations, RESHAPES.get(family.reshape)
-    return provider.operations, None
-
-
-def _pool_key(provider: ProviderSnapshot) -> tuple[object, ...]:
-    return (
-        provider.name,
-        provider.kind,
-        provider.base_url,
-        provider.credential,
-        provider.connect_s,
-        provider.first_byte_s,
-        provider.idle_s,
-        provider.max_connections,
-        provider.verify_tls,
-        provider.proxy,
-    )  # what is left out is in the targets, which a reload builds anew
-
-
-def _origin_lines(provider: ProviderSnapshot, origin: Origin) -> bytes:
-    """Return the header lines that every request to *provider* has, its credential included."""
-    lines = [
-        b"host: " + origin.host_header,
-        b"content-type: application/json",
-        b"accept-encoding: identity",
-        b"user-agent: tidegate/" + __version__.encode(),
-    ]
-    auth = provider.auth
-    if provider.credential is not None and auth != "none":
-        secret = provider.credential.encode("ascii")
-        if auth == "bearer":
-            lines.append(b"authorization: Bearer " + secret)
-        else:
-            lines.append(auth.removeprefix("header:").encode() + b": " + secret)
-    lines += [name.encode() + b": " + value.encode() for name, value in provider.headers]
-    return b"\r\n".join(lines) + b"\r\n"
-
-
-def _ssl_context(provider: ProviderSnapshot) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if not provider.verify_tls:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
