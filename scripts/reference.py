@@ -15,6 +15,8 @@ from tidegate.edge.rules import RULES
 from tidegate.errors import GatewayError
 from tidegate.metrics import reference as metrics_reference
 from tidegate.pipeline.failure import UpstreamRefusal
+from tidegate.providers.discover import providers_by_name
+from tidegate.providers.listing import render as render_providers
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
 
@@ -104,6 +106,7 @@ PAGES = {
     "config.md": render_reference,
     "errors.md": render_errors,
     "metrics.md": metrics_reference.render,
+    "providers.md": lambda: render_providers(providers_by_name().values()),
 }
 """Page → the function that renders it."""
 
