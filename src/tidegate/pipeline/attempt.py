@@ -241,13 +241,7 @@ async def attempt(
             whole = await answer.read(MAX_ANSWER_BYTES)
             call.upstream_s += monotonic() - sent_at
             outcome = "protocol"  # unless it can be handed on
-            note = b""
-            if translation is None:
-                told = call.usage = call.operation.usage_of(whole)
-            else:
-                whole, told = translation.answer(whole)
-                call.usage, note = told, translation.note
-                translation.count_losses(gateway)
+            whole, told, note = _understand(gateway, call, whole, translation)
             _deliver(gateway, call, record, answer, whole, encode, note)
     except UpstreamFault as fault:
         outcome, failure = outcome_of_fault(fault), failure_of_fault(fault)
@@ -292,6 +286,18 @@ def _prepare(
     if target.reshape is not None:
         translation.body = target.reshape(translation.body)
     return translation.path, translation.lines, translation.body, translation
+
+
+def _understand(
+    gateway: Gateway, call: Call, whole: bytes, translation: Translation | None
+) -> tuple[bytes, Usage | None, bytes]:
+    """Return a whole answer in the caller's dialect, its usage, and what is said of losses."""
+    if translation is None:
+        call.usage = call.operation.usage_of(whole)
+        return whole, call.usage, b""
+    whole, call.usage = translation.answer(whole)
+    translation.count_losses(gateway)
+    return whole, call.usage, translation.note
 
 
 def _deliver(
@@ -345,6 +351,8 @@ def _log_refusal(call: Call, target: Target, status: int) -> None:
             "provider refused the gateway's own credential",
             extra=_fields(call, target, upstream_status=status),
         )
+        if status == 401 and target.signer is not None:
+            target.signer.doubt()
     elif status not in PASSED_STATUSES or status == 429:
         log.warning("provider failed", extra=_fields(call, target, upstream_status=status))
 
