@@ -249,6 +249,28 @@ def test_a_dead_token_endpoint_is_a_502_and_others_answer(tmp_path: Path) -> Non
         assert "the token endpoint answered 503" in log
 
 
+def test_a_revoked_token_is_given_up(tmp_path: Path) -> None:
+    """The provider's 401 is believed, although the token's time is not over."""
+    environment = {"ENTRA_SECRET": Azure.CLIENT_SECRET, "SDK_KEY": KEY}
+    with Azure() as azure:
+        assert isinstance(azure, Azure)
+        config = _entra_config(azure)
+        with (
+            RunningGateway(tmp_path, config, environment=environment) as gateway,
+            _client(gateway) as client,
+        ):
+            assert _ask(client, "alone") == TEXT
+            azure.issued = {"revoked-token": 0.0}
+            deadline = time.monotonic() + 20.0
+            while len(azure.issued) < 2:
+                assert time.monotonic() < deadline
+                try:
+                    _ask(client, "alone")
+                except openai.InternalServerError:
+                    time.sleep(0.05)  # it was fetched less than five seconds ago
+            assert _ask(client, "alone") == TEXT
+
+
 def test_a_refused_secret_is_named_by_its_code_alone(tmp_path: Path) -> None:
     """The description of a refusal quotes what was sent, so the log has none of it."""
     environment = {"ENTRA_SECRET": "wrong-secret-0123456789", "SDK_KEY": KEY}

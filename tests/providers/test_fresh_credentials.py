@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from tidegate.providers.fresh import AHEAD_S, RETRY_S, Fetched, Fresh, NoCredential
+from tidegate.providers.fresh import AHEAD_S, DOUBT_S, RETRY_S, Fetched, Fresh, NoCredential
 from tidegate.upstream.answer import UpstreamFault
 
 
@@ -137,3 +137,17 @@ async def test_one_that_has_ended_is_none(lifetime_s: float) -> None:
     source.lifetime_s = lifetime_s
     with pytest.raises(UpstreamFault, match="had ended"):
         await fresh.get()
+
+
+async def test_a_refused_one_is_given_up() -> None:
+    """The next request fetches; a provider that refuses everything does not make all fetch."""
+    fresh, loop, source = _fresh()
+    assert await fresh.get() == 1
+    fresh.doubt()
+    assert await fresh.get() == 1
+    loop.now += DOUBT_S
+    fresh.doubt()
+    assert await fresh.get() == 2
+    fresh.doubt()
+    assert await fresh.get() == 2
+    assert source.calls == 2

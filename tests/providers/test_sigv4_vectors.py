@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
 
 import pytest
@@ -70,7 +71,7 @@ def _sign(
         method=method,
         target=target,
         headers={"host": "example.amazonaws.com", **headers},
-        body=body,
+        body_sha256=hashlib.sha256(body).hexdigest(),
         moment=MOMENT,
         region="us-east-1",
         service="service",

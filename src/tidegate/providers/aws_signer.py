@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
@@ -17,6 +18,8 @@ SERVICE: Final = "bedrock"
 CHAIN_S: Final = 300.0
 #: The chain may ask a metadata service or a process of the user's; it is not waited for longer.
 CHAIN_WAIT_S: Final = 15.0
+#: From here on a body is hashed in a thread: a megabyte takes a millisecond and more.
+LARGE_BODY_BYTES: Final = 1024 * 1024
 
 
 def _utc_now() -> datetime:
@@ -62,17 +65,26 @@ class AwsSigner:
         if credentials is None:
             assert self._chain is not None
             credentials = await self._chain.get()
+        if len(body) < LARGE_BODY_BYTES:
+            digest = hashlib.sha256(body)
+        else:  # it would hold up all other requests
+            digest = await asyncio.to_thread(hashlib.sha256, body)
         headers = sign(
             credentials,
             method=method.decode("ascii"),
             target=path.decode("ascii"),
             headers={"host": self._host, "content-type": "application/json"},
-            body=body,
+            body_sha256=digest.hexdigest(),
             moment=self._now(),
             region=self._region,
             service=SERVICE,
         )
         return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("ascii")
+
+    def doubt(self) -> None:
+        """See `Signer.doubt`."""
+        if self._chain is not None:
+            self._chain.doubt()
 
     def close(self) -> None:
         """Stop fetching."""

@@ -30,15 +30,17 @@ class AzureProvider(Provider):
         """See `Provider.place`; a base URL that ends in `/openai/v1` is taken as what it says."""
         place = (base_url or "").removesuffix("/openai/v1").removesuffix("/openai")
         spoken = self.dialects if dialects is None else tuple(dialects)
+        asked = self.operations(spoken)
+        asked.pop("moderations", None)  # of OpenAI alone
         version = options.get("api_version")
         if version is None:
             operations = {
                 name: (f"/openai/v1{whole}", f"/openai/v1{stream}")
-                for name, (whole, stream) in self.operations(spoken).items()
+                for name, (whole, stream) in asked.items()
             }
             return Placement(place, operations)
         operations = {}
-        for name, (whole, _) in self.operations(spoken).items():
+        for name, (whole, _) in asked.items():
             of_all = name in OPERATIONS["responses"]  # the deployment stands in the body there
             path = f"/openai{whole}" if of_all else f"/openai/deployments/{{model}}{whole}"
             operations[name] = (f"{path}?api-version={version}",) * 2
@@ -91,6 +93,8 @@ class VertexProvider(Provider):
             name: (f"{home}/google{whole}", f"{home}/google{stream}")
             for name, (whole, stream) in self.operations(dialects).items()
         }
+        for name in ("gemini_embed", "gemini_batch_embed"):  # of the Gemini API alone
+            google.pop(name, None)
         claude: dict[str, Paths] = {
             "anthropic": (
                 f"{home}/anthropic/models/{{model}}:rawPredict",

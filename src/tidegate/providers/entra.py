@@ -81,6 +81,10 @@ class EntraSigner:
         """Return the token as a header line; see `Signer.lines`."""
         return await self._fresh.get()
 
+    def doubt(self) -> None:
+        """See `Signer.doubt`."""
+        self._fresh.doubt()
+
     def close(self) -> None:
         """Stop fetching."""
         self._fresh.close()

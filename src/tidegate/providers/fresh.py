@@ -17,6 +17,8 @@ T = TypeVar("T")
 RETRY_S: Final = 1.0
 #: Renewal begins this long before the end, or at the last fifth of a shorter life.
 AHEAD_S: Final = 300.0
+#: One that is refused this long after it was fetched is given up.
+DOUBT_S: Final = 5.0
 
 
 class NoCredential(Exception):
@@ -52,6 +54,7 @@ class Fresh(Generic[T]):
         self._value: T | None = None
         self._renew_at = 0.0
         self._ends_at = 0.0
+        self._fetched_at = float("-inf")
         self._task: asyncio.Task[None] | None = None
         self._failure = ""
         self._failed_at = float("-inf")
@@ -79,6 +82,15 @@ class Fresh(Generic[T]):
                 return value
         raise UpstreamFault("connect", self._failure, sent=False, answered=False)
 
+    def doubt(self) -> None:
+        """Fetch a new one before the next use: the provider refused this one.
+
+        Without effect on one that was fetched just now: a provider that refuses everything
+        must not make every request fetch.
+        """
+        if self._loop.time() >= self._fetched_at + DOUBT_S:
+            self._value = None
+
     def close(self) -> None:
         """Stop fetching."""
         if self._task is not None:
@@ -96,6 +108,7 @@ class Fresh(Generic[T]):
             now = self._loop.time()
             life_s = max(fetched.lifetime_s, 0.0)
             self._value = fetched.value
+            self._fetched_at = now
             self._ends_at = now + life_s
             self._renew_at = self._ends_at - min(AHEAD_S, life_s / 5)
             self._failed_at = float("-inf")

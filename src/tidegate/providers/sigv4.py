@@ -37,7 +37,7 @@ def sign(
     method: str,
     target: str,
     headers: Mapping[str, str],
-    body: bytes,
+    body_sha256: str,
     moment: datetime,
     region: str,
     service: str,
@@ -51,7 +51,7 @@ def sign(
             signature, as every service but S3 wants it.
         headers: What is signed beside the returned ones: lower-case name → value as sent. Must
             hold `host`.
-        body: As it will be sent.
+        body_sha256: Of the body as it will be sent, in hexadecimal.
         moment: Now, in UTC; the service takes five minutes of difference.
         region: Such as `eu-central-1`.
         service: Such as `bedrock`.
@@ -70,7 +70,7 @@ def sign(
             _canonical_query(query),
             "".join(f"{name}:{' '.join(value.split())}\n" for name, value in signed),
             names,
-            hashlib.sha256(body).hexdigest(),
+            body_sha256,
         )
     )
     scope = f"{time[:8]}/{region}/{service}/aws4_request"

@@ -34,6 +34,10 @@ class Signer(Protocol):
         """
         ...
 
+    def doubt(self) -> None:
+        """Take note that the provider refused a request that was authorized so (401)."""
+        ...
+
 
 class Target:
     """One deployment.

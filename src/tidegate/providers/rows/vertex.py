@@ -20,6 +20,6 @@ PROVIDER = VertexProvider(
     section="google",
     discover=False,
     dialects=("gemini",),
-    capabilities=("chat", "embeddings"),
+    capabilities=("chat",),
     quirks=Quirks(models_path="", wire=WireQuirks(thinking="budget")),
 )
