@@ -83,7 +83,7 @@ class InputWriter:
         parts = last.get("content") if last.get("role") == "user" else last.get("output")
         if isinstance(parts, str) and "output" in last:
             last["output"] = [{"type": "input_text", "text": parts, **marker}]
-        elif isinstance(parts, list) and parts and parts[-1]["type"] != "input_audio":
+        elif isinstance(parts, list) and parts:
             ((field, value),) = marker.items()
             if parts[-1].setdefault(field, value) != value:
                 self._losses.bend("cache_marker.ttl")  # the part's own marker stays
@@ -139,17 +139,14 @@ class InputWriter:
 
     def _add_assistant(self, message: Message, path: str) -> None:
         before = len(self._items)
-        content: list[dict[str, Any]] = []
+        spoken: list[Text | Refusal] = []
         summary = ""
         for part in message.parts:
             if isinstance(part, (Text, Refusal)):
-                if isinstance(part, Text) and not part.text and not part.citations:
-                    continue
-                if not content:
-                    self._items.append({"type": "message", "role": "assistant", "content": content})
-                content.append(self._answer_part(part))
+                spoken.append(part)
                 continue
-            content = []
+            self._add_spoken(spoken)
+            spoken = []
             if isinstance(part, Thinking):
                 summary = self._add_thinking(part, summary)
             elif isinstance(part, ToolUse):
@@ -158,12 +155,32 @@ class InputWriter:
                 self._items.append(_object(part))
             else:
                 self._losses.drop("audio" if isinstance(part, Audio) else "part")
+        self._add_spoken(spoken)
         if summary:
             self._losses.drop("thinking")
         if len(self._items) == before and any(
             not isinstance(part, (Thinking, Text)) for part in message.parts
         ):
             raise refuse_empty(path, "anything of this turn")
+
+    def _add_spoken(self, parts: list[Text | Refusal]) -> None:
+        """Write what the model said: as one string, unless there is more to it than text."""
+        written = [
+            self._answer_part(part)
+            for part in parts
+            if not isinstance(part, Text) or part.text or part.citations
+        ]
+        if not written:
+            return
+        item: dict[str, Any] = {"type": "message", "role": "assistant"}
+        if all(part.get("annotations") == [] for part in written):
+            item["content"] = "".join([part["text"] for part in written])
+        else:
+            # Only an answer's own form can hold them, and that one has an id and a status.
+            item["id"] = f"msg_{len(self._items)}"
+            item["status"] = "completed"
+            item["content"] = written
+        self._items.append(item)
 
     def _answer_part(self, part: Text | Refusal) -> dict[str, Any]:
         if isinstance(part, Refusal):
@@ -188,8 +205,14 @@ class InputWriter:
         """
         if part.redacted is not None and part.origin == NAME:
             words = [{"type": "summary_text", "text": summary}] if summary else []
+            # The id is wanted, but not looked at beside the content.
             self._items.append(
-                {"type": "reasoning", "summary": words, "encrypted_content": part.redacted}
+                {
+                    "type": "reasoning",
+                    "id": f"rs_{len(self._items)}",
+                    "summary": words,
+                    "encrypted_content": part.redacted,
+                }
             )
             return ""
         if summary:
@@ -230,13 +253,6 @@ class InputWriter:
             return self._image(part)
         if isinstance(part, Document):
             return self._document(part)
-        if isinstance(part, Audio) and part.data:
-            if not self._takes("audio"):
-                return None
-            if part.cache is not None:
-                self._losses.drop("cache_marker")
-            sound = {"data": part.data, "format": part.format}
-            return {"type": "input_audio", "input_audio": sound}
         if isinstance(part, OpaquePart) and part.dialect == NAME:
             return _object(part)
         self._losses.drop("audio" if isinstance(part, Audio) else "part")

@@ -24,6 +24,8 @@ from tidegate.dialects.responses.parts import KIN, NAME
 from tidegate.dialects.responses.request_read import ENCRYPTED_REASONING, LOGPROBS
 from tidegate.dialects.wire import Quirks
 
+_LEAST_OUTPUT_TOKENS = 16
+
 
 def encode_request(request: NeutralRequest, model: str, quirks: Quirks) -> tuple[bytes, list[Loss]]:
     """Write *request* for *model*; return the body and what was lost."""
@@ -112,11 +114,10 @@ class _Writer:
                 written["format"] = msgspec.Raw(tool.custom_format)
             return written
         written["parameters"] = None if tool.schema is None else msgspec.Raw(tool.schema)
-        if tool.strict is not None:
-            if self._takes("tool.strict"):
-                written["strict"] = tool.strict
-        elif self._request.dialect != NAME:
-            written["strict"] = False  # exactness is the default here and nowhere else
+        # Exactness is the default here and nowhere else.
+        written["strict"] = None if self._request.dialect == NAME else False
+        if tool.strict is not None and self._takes("tool.strict"):
+            written["strict"] = tool.strict
         return written
 
     def add_sampling(self, body: dict[str, Any]) -> None:
@@ -126,7 +127,9 @@ class _Writer:
             if quirks.max_output_tokens is not None and limit > quirks.max_output_tokens:
                 self.losses.bend("max_output_tokens")
                 limit = quirks.max_output_tokens
-            body["max_output_tokens"] = limit
+            if limit < _LEAST_OUTPUT_TOKENS:
+                self.losses.bend("max_output_tokens")  # a smaller one is refused
+            body["max_output_tokens"] = max(limit, _LEAST_OUTPUT_TOKENS)
         sampling = (("temperature", request.temperature), ("top_p", request.top_p))
         body.update(
             {name: value for name, value in sampling if value is not None and self._takes(name)}
