@@ -51,6 +51,10 @@ class Configure(msgspec.Struct, frozen=True, tag="configure"):
     database: DatabaseSnapshot | None = None
     url: str = ""
 
+    def once_served(self) -> Configure:
+        """Return it for a control that is started again: there are keys by now."""
+        return msgspec.structs.replace(self, no_key=(), first_start=False)
+
 
 class Keys(msgspec.Struct, frozen=True, tag="keys"):
     """The whole table of keys, packed by `encode_keys`. `generation` grows with each change."""

@@ -49,6 +49,7 @@ from tidegate.workers.handover import (
 )
 from tidegate.workers.instance import Instance, StartFailed
 from tidegate.workers.loop import Loop
+from tidegate.workers.missing_limits import warn_of_missing_limits
 from tidegate.workers.plan import Overrides, Plan, load_plan
 from tidegate.workers.reload import Reload
 from tidegate.workers.rollover import Rollover
@@ -193,6 +194,7 @@ class Supervisor:
         know(secrets_of(decode_snapshot(plan.snapshot), plan.database))
         for warning in plan.warnings:
             self._log.warning("configuration", warning=warning)
+        warn_of_missing_limits(self._log, plan.snapshot, self._fleet.keys)
         self._fleet.configure = Configure(plan.generation, plan.snapshot)
         self._fleet.control_configure = Configure(
             plan.generation,
@@ -253,21 +255,14 @@ class Supervisor:
             self._announce()
 
     def _announce(self) -> None:
-        seats = [self._fleet.control, *self._fleet.seats]
-        if len(seats) != self._plan.workers + 1:
-            return
-        if any(seat.current is None or seat.current.ready_since_s is None for seat in seats):
+        if len(self._fleet.seats) != self._plan.workers or not self._fleet.is_settled:
             return
         self._served = True
         assert self._instance is not None
         url = self._instance.url
-        self._fleet.control_configure = Configure(
-            self._plan.generation,
-            self._plan.snapshot,
-            self._plan.config_keys,
-            database=self._plan.database,
-            url=url,
-        )
+        assert self._fleet.control_configure is not None
+        self._fleet.control_configure = self._fleet.control_configure.once_served()
+        warn_of_missing_limits(self._log, self._plan.snapshot, self._fleet.keys)
         with contextlib.suppress(OSError):  # whoever read it may have gone
             sys.stdout.write(welcome_text(url, self._first_key, self._plan, self._first_token))
             sys.stdout.flush()
