@@ -83,6 +83,43 @@ def test_usage_by_model_and_by_day(filled: Scene) -> None:
     assert [row[0] for row in rows[1:-1]] == ["2027-01-15T08:00Z", "2027-01-16T14:00Z"]
 
 
+def test_usage_by_provider_and_by_target_is_that_of_the_rows(filled: Scene) -> None:
+    """Models that clients named as `provider/model` are apart by target, one line by model."""
+    journal = filled.journal(3)
+    for number, (provider, model) in enumerate((("other", "a"), ("other", "b"), ("acme", "a"))):
+        attempt = f"req_1{number}:1"
+        open_attempt(journal, attempt, provider=provider, target_model=model, model=f"{provider}/*")
+        settle_attempt(journal, attempt, cost_nano_usd=1_000_000_000)
+    filled.fold()
+    journal.close()
+    folder = str(filled.data_dir)
+
+    def by(what: str) -> dict[str, str]:
+        rows = table(run("usage", "--by", what, "--since", "all", "--data-dir", folder))
+        assert rows[0][0] == what.upper()
+        return {row[0]: row[-2] for row in rows[1:]}
+
+    assert by("model")["other/*"] == "2.000000"
+    providers, targets = by("provider"), by("target")
+    assert providers["other"] == "2.000000"
+    assert (targets["other/a"], targets["other/b"], targets["acme/a"]) == ("1.000000",) * 3
+    assert providers["total"] == targets["total"] == by("model")["total"] == "4.500001"
+
+
+def test_usage_by_target_says_which_rows_are_gone(filled: Scene) -> None:
+    """A sum over deleted rows is no sum of that time; rollups still have it."""
+    while filled.store.prune(NOW_MS + 24 * HOUR_MS, 0, 100):
+        pass
+    folder = str(filled.data_dir)
+    result = run("usage", "--by", "target", "--since", "all", "--data-dir", folder)
+    assert "rows before 2027-01-16T08:00Z are no longer kept" in result.stderr
+    assert table(result)[-1][1] == "2"
+    whole = run("usage", "--by", "model", "--since", "all", "--data-dir", folder)
+    assert (whole.stderr, table(whole)[-1][1]) == ("", "4")
+    late = run("usage", "--by", "provider", "--since", "2027-01-16T14:00", "--data-dir", folder)
+    assert late.stderr == ""
+
+
 def test_usage_of_a_time(filled: Scene) -> None:
     """From a moment on, up to another one."""
     folder = str(filled.data_dir)

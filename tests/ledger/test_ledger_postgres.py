@@ -135,6 +135,10 @@ def test_rows_arrive_whole_merged_and_late(scene: PostgresScene) -> None:
     assert scene.ledger.count_rows() == (3, 0)
     (day,) = scene.ledger.usage("day", 0, 1 << 62)
     assert day[1].attempts == 3
+    for by, names in (("provider", ["acme"]), ("target", ["acme/acme-large", "acme/ä\ufffdb"])):
+        found = dict(scene.ledger.usage(by, 0, NOW_MS + 1))
+        assert (sorted(found), sum(sums.attempts for sums in found.values())) == (names, 3)
+        assert scene.ledger.usage(by, NOW_MS + 1, 1 << 62) == []
     assert scene.ledger.sums_by_provider(folder.instance, 0)["acme"].settled == 3
     journal.close()
     folder.close()

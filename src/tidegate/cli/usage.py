@@ -1,4 +1,4 @@
-"""`tidegate usage`: requests, tokens and money from the ledger's rollups."""
+"""`tidegate usage`: requests, tokens and money from the ledger."""
 
 from __future__ import annotations
 
@@ -27,8 +27,13 @@ class By(StrEnum):
 
     KEY = "key"
     MODEL = "model"
+    PROVIDER = "provider"
+    TARGET = "target"
     DAY = "day"
     HOUR = "hour"
+
+
+_OF_ROWS = (By.PROVIDER, By.TARGET)
 
 
 def usage(
@@ -49,7 +54,11 @@ def usage(
         typer.Option(help="Folder of the ledger. Default: `server.data_dir` of the file."),
     ] = None,
 ) -> None:
-    """Show requests, tokens and cost. Each attempt counts in the hour in which it was opened."""
+    """Show requests, tokens and cost. Each attempt counts in the hour in which it was opened.
+
+    By model: the names that clients asked for; `provider/*` are all models of a provider
+    that no configuration names. By target: each provider's own models.
+    """
     from tidegate.cli.ledger import open_ledger
     from tidegate.ledger.store import StoreDown
     from tidegate.stores.protocols import StoreError
@@ -62,11 +71,19 @@ def usage(
     try:
         found = stores.ledger.usage(by.value, since_ms, until_ms)
         names = _key_names(stores.database) if by is By.KEY else {}
+        rows_from_ms = stores.ledger.rows_from_ms() if by in _OF_ROWS else 0
     except (StoreDown, StoreError) as error:
         print(f"the database {place.name} cannot be used now: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
     finally:
         stores.close()
+    if since_ms < rows_from_ms:
+        first = datetime.fromtimestamp(rows_from_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%MZ")
+        print(
+            f"warning: rows before {first} are no longer kept (ledger.keep_rows), so their use is "
+            f"missing by {by.value}; by key, model, day and hour it is there",
+            file=sys.stderr,
+        )
     if as_json:
         _print_json(by, found, names)
     elif not found:

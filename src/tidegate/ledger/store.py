@@ -193,7 +193,8 @@ class LedgerReader(Protocol):
     """What reports ask of a database. Blocking; every method may raise `StoreDown`."""
 
     def usage(self, by: str, since_ms: int, until_ms: int) -> list[tuple[str | int, Sums]]:
-        """Return the rollups of a time, added up by `key`, `model`, `day` or `hour`.
+        """Return the use of a time, added up by `key`, `model`, `day`, `hour`, or `provider` or
+        `target` (`provider/model there`), which only rows that are still kept can tell.
 
         A day or an hour is given by its start (Unix ms, UTC). The time is in whole hours: those
         that begin at or after *since_ms* and before *until_ms*.

@@ -114,9 +114,17 @@ GROUPS: Final = {
 }
 """How usage can be grouped → what of a rollup makes the group."""
 
+ROW_GROUPS: Final = {"provider": "provider", "target": "provider || '/' || target_model"}
+"""The same for what rollups do not hold: added up from the rows, as long as those are kept."""
+
 
 def usage_statement(by: str) -> str:
-    """Return the statement for usage by one of `GROUPS`, from a moment to before another."""
+    """Return the statement for usage by one of `GROUPS` or `ROW_GROUPS`, between two moments."""
+    if by in ROW_GROUPS:
+        return (
+            f"SELECT {ROW_GROUPS[by]} AS what, {_SUMS_OF_ROWS} FROM ledger_attempts "
+            "WHERE opened_at_ms >= ? AND opened_at_ms < ? GROUP BY 1 ORDER BY 1"
+        )
     sums = ", ".join(f"CAST(SUM({name}) AS BIGINT)" for name in Sums._fields)
     return (
         f"SELECT {GROUPS[by]} AS what, {sums} FROM ledger_rollups "
