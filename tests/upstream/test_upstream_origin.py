@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tidegate.upstream.connect import is_refused_address, is_refused_name
 from tidegate.upstream.origin import Origin
-from tidegate.upstream.proxy import Proxy, proxy_for
+from tidegate.upstream.proxy import Proxy
 
 
 @pytest.mark.parametrize(
@@ -109,37 +109,6 @@ def test_any_text_is_read_one_way_or_refused(text):
 
 def origin(url: str) -> Origin:
     return Origin.parse(url)
-
-
-@pytest.mark.parametrize(
-    ("url", "env", "expected"),
-    [
-        ("https://a.example", {"HTTPS_PROXY": "http://p:3128"}, "http://p:3128"),
-        ("https://a.example", {"https_proxy": "http://l", "HTTPS_PROXY": "http://u"}, "http://l"),
-        ("https://a.example", {"HTTP_PROXY": "http://p"}, None),
-        ("http://a.example", {"HTTP_PROXY": "http://p"}, "http://p"),
-        ("http://a.example", {"ALL_PROXY": "http://p"}, "http://p"),
-        ("http://a.example", {}, None),
-        ("http://a.example", {"http_proxy": ""}, None),
-        ("http://localhost:9", {"http_proxy": "http://p"}, None),
-        ("http://127.0.0.1:9", {"http_proxy": "http://p"}, None),
-        ("http://[::1]:9", {"http_proxy": "http://p"}, None),
-        ("http://a.example", {"http_proxy": "http://p", "NO_PROXY": "*"}, None),
-        ("http://x.a.example", {"http_proxy": "http://p", "no_proxy": "b, a.example"}, None),
-        ("http://x.a.example", {"http_proxy": "http://p", "no_proxy": ".a.example"}, None),
-        ("http://x.a.example", {"http_proxy": "http://p", "no_proxy": "*.A.example"}, None),
-        ("http://xa.example", {"http_proxy": "http://p", "no_proxy": "a.example"}, "http://p"),
-        ("http://a.example:81", {"http_proxy": "http://p", "no_proxy": "a.example:81"}, None),
-        ("http://a.example", {"http_proxy": "http://p", "no_proxy": "a.example:81"}, "http://p"),
-        ("http://10.2.3.4", {"http_proxy": "http://p", "no_proxy": "10.0.0.0/8"}, None),
-        ("http://11.2.3.4", {"http_proxy": "http://p", "no_proxy": "10.0.0.0/8"}, "http://p"),
-        ("http://[fd00::1]", {"http_proxy": "http://p", "no_proxy": "fd00::/8"}, None),
-        ("http://a.example", {"http_proxy": "http://p", "no_proxy": ", ,"}, "http://p"),
-    ],
-)
-def test_the_environment_names_the_proxy(url, env, expected):
-    """The usual variables mean what they mean to other tools."""
-    assert proxy_for(origin(url), env) == expected
 
 
 def test_a_proxy_credential_is_sent_and_never_shown():

@@ -1,11 +1,9 @@
-"""Outbound HTTP proxies: which one to use for an origin, and how to speak through it."""
+"""Outbound HTTP proxies: how to speak through one. `config.proxies` says which one is used."""
 
 from __future__ import annotations
 
 import base64
-import ipaddress
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
@@ -75,51 +73,3 @@ class Proxy:
         if self.authorization is None:
             return b""
         return b"proxy-authorization: %b\r\n" % self.authorization
-
-
-def proxy_for(origin: Origin, env: Mapping[str, str]) -> str | None:
-    """Return the proxy URL that *env* names for *origin*, or None for a direct connection.
-
-    Reads `http_proxy` or `https_proxy` by the origin's scheme, then `all_proxy`, lower case
-    before upper case. `localhost` and loopback addresses are always reached directly, and
-    so is what `no_proxy` lists: `*`, names (which cover their subdomains), addresses, networks
-    such as `10.0.0.0/8`, each with an optional `:port`.
-    """
-    url = _setting(env, f"{origin.scheme}_proxy") or _setting(env, "all_proxy")
-    if not url or _is_loopback(origin.host):
-        return None
-    for entry in _setting(env, "no_proxy").split(","):
-        if _covers(entry.strip().lower(), origin):
-            return None
-    return url
-
-
-def _setting(env: Mapping[str, str], name: str) -> str:
-    return (env.get(name) or env.get(name.upper()) or "").strip()
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _covers(entry: str, origin: Origin) -> bool:
-    """Whether one item of `no_proxy` names *origin*."""
-    if entry == "*":
-        return True
-    match = re.fullmatch(r"(\[[0-9a-f:.]+\]|[^:\[\]]+):([0-9]{1,5})", entry)
-    if match is not None:
-        if int(match[2]) != origin.port:
-            return False
-        entry = match[1]
-    entry = entry.strip("[]").removeprefix("*")
-    try:
-        return ipaddress.ip_address(origin.host) in ipaddress.ip_network(entry, strict=False)
-    except ValueError:
-        pass
-    name = entry.removeprefix(".")
-    return bool(name) and (origin.host == name or origin.host.endswith(f".{name}"))
