@@ -72,6 +72,10 @@ FEATURES = frozenset(
         "reasoning.display",
         "user",
         "metadata",
+        # embeddings
+        "dimensions",
+        "embedding.task",
+        "embedding.title",
         "extra",  # a top-level field without a place in the neutral form; `detail` names it
         "unread",  # a field further down without a place; `detail` is its path
         # answers

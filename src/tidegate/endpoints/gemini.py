@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from urllib.parse import parse_qs, unquote_to_bytes
 
+from tidegate.dialects.embeddings.gemini import EmbedPathRequest
 from tidegate.dialects.gemini import GEMINI
 from tidegate.dialects.gemini.request import PathRequest
 from tidegate.endpoints.count_tokens import count_tokens
@@ -36,7 +37,7 @@ async def serve_method(gateway: Gateway, call: Call) -> None:
     tail = unquote_to_bytes(call.plan.tail).decode("utf-8", "replace")
     model, colon, method = tail.rpartition(":")
     endpoint = _METHODS.get(method)
-    if not colon or not model or endpoint is None:
+    if not colon or not model or endpoint is None or endpoint.operation is None:
         raise NotFound(f"There is no method '{method[:100]}' of a model.")
     call.endpoint = endpoint
     body = call.exchange.body
@@ -44,7 +45,9 @@ async def serve_method(gateway: Gateway, call: Call) -> None:
         body = await call.exchange.read_body(call.state.snapshot.edge.max_body_bytes)
     if body[:1] != b"{" and body.lstrip()[:1] != b"{":
         raise BadRequest("The request body must be a JSON object.")
-    request = PathRequest(body, model)
+    call.estimates = endpoint.operation.estimates
+    embeds = endpoint.operation.embeds is not None
+    request = EmbedPathRequest(body, model) if embeds else PathRequest(body, model)
     listed = False
     if method == "streamGenerateContent":
         query = parse_qs(call.exchange.query.decode("latin-1"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from tidegate.dialects.openai import OPENAI
 from tidegate.dialects.openai.request import ModelRequest
 from tidegate.errors import Unauthenticated
@@ -39,18 +41,29 @@ async def serve_model(gateway: Gateway, call: Call) -> None:
     await run_attempts(gateway, call, request, route)
 
 
+async def serve_embeddings(gateway: Gateway, call: Call) -> None:
+    """Serve a request for vectors, whose bytes are no tokens."""
+    call.estimates = "input"
+    await serve_model(gateway, call)
+
+
 def _endpoints(
-    name: str, path: bytes, operation: Operation, *, streams: bool
+    name: str,
+    path: bytes,
+    operation: Operation,
+    *,
+    streams: bool,
+    run: Callable[[Gateway, Call], Awaitable[None]] = serve_model,
 ) -> tuple[Endpoint, Endpoint]:
     """One endpoint at `/v1/…`, and again without `/v1` for base URLs that lack it."""
     return (
-        Endpoint(name, b"POST", b"/v1" + path, OPENAI, serve_model, operation, streams),
-        Endpoint(name, b"POST", path, OPENAI, serve_model, operation, streams),
+        Endpoint(name, b"POST", b"/v1" + path, OPENAI, run, operation, streams),
+        Endpoint(name, b"POST", path, OPENAI, run, operation, streams),
     )
 
 
 ENDPOINTS = (
     *_endpoints("chat_completions", b"/chat/completions", CHAT_COMPLETION, streams=True),
     *_endpoints("completions", b"/completions", TEXT_COMPLETION, streams=True),
-    *_endpoints("embeddings", b"/embeddings", EMBEDDING, streams=False),
+    *_endpoints("embeddings", b"/embeddings", EMBEDDING, streams=False, run=serve_embeddings),
 )

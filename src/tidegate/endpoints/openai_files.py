@@ -124,9 +124,7 @@ async def create_batch(gateway: Gateway, call: Call) -> None:
         raw = _decode_fields(body)
         source = _decode_text(raw["input_file_id"])
     except KeyError:
-        raise BadRequest(
-            "You must provide 'input_file_id'.", param="input_file_id"
-        ) from None
+        raise BadRequest("You must provide 'input_file_id'.", param="input_file_id") from None
     except UNREADABLE:
         raise BadRequest("The request body must be a JSON object with texts.") from None
     owned = await _owned(gateway, principal, source, "file")

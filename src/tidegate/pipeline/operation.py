@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Literal
 
 from tidegate.dialects.anthropic.usage import usage_of_answer as usage_of_message
 from tidegate.dialects.anthropic.wire import MESSAGES
+from tidegate.dialects.embeddings.gemini import GEMINI_BATCH_EMBEDDINGS, GEMINI_EMBEDDINGS
+from tidegate.dialects.embeddings.neutral import EmbeddingFront
+from tidegate.dialects.embeddings.openai import OPENAI_EMBEDDINGS
 from tidegate.dialects.gemini.parts import usage_of_answer as usage_of_generate
 from tidegate.dialects.gemini.wire import GENERATE
 from tidegate.dialects.openai.media import SIGNS, MediaStreamDecoder, no_usage, usage_of_media
@@ -40,6 +43,7 @@ class Operation:
         forwards: Header names that go to targets that have the operation, beside the usual.
         default_lines: Header lines that such a request must have, by the name of the header.
         estimates: See `Call.estimates`.
+        embeds: The same as `wire`, for embeddings.
     """
 
     name: str
@@ -50,6 +54,7 @@ class Operation:
     forwards: frozenset[bytes] = frozenset()
     default_lines: tuple[tuple[bytes, bytes], ...] = ()
     estimates: Literal["tokens", "input", "none"] = "tokens"
+    embeds: EmbeddingFront | None = None
 
 
 def _completion_stream(call: Call) -> Scanner:
@@ -71,7 +76,14 @@ def _responses_stream(call: Call) -> Scanner:
 RESPONSE = Operation(
     "responses", usage_of_response, _responses_stream, wire=RESPONSES_WIRE, forwards=OPENAI
 )
-EMBEDDING = Operation("embeddings", usage_of_answer, _completion_stream, forwards=OPENAI)
+EMBEDDING = Operation(
+    "embeddings",
+    usage_of_answer,
+    _completion_stream,
+    forwards=OPENAI,
+    estimates="input",
+    embeds=OPENAI_EMBEDDINGS,
+)
 
 
 def _media_stream(call: Call) -> Scanner:
@@ -125,8 +137,20 @@ def _generate_stream(call: Call) -> Scanner:
 
 GENERATE_CONTENT = Operation("gemini", usage_of_generate, _generate_stream, wire=GENERATE)
 GEMINI_COUNT = Operation("gemini_count_tokens", usage_of_generate, _generate_stream)
-GEMINI_EMBED = Operation("gemini_embed", usage_of_generate, _generate_stream)
-GEMINI_BATCH_EMBED = Operation("gemini_batch_embed", usage_of_generate, _generate_stream)
+GEMINI_EMBED = Operation(
+    "gemini_embed",
+    usage_of_generate,
+    _generate_stream,
+    estimates="input",
+    embeds=GEMINI_EMBEDDINGS,
+)
+GEMINI_BATCH_EMBED = Operation(
+    "gemini_batch_embed",
+    usage_of_generate,
+    _generate_stream,
+    estimates="input",
+    embeds=GEMINI_BATCH_EMBEDDINGS,
+)
 MESSAGE_COUNT = Operation(
     "anthropic_count_tokens",
     usage_of_message,

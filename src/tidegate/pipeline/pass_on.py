@@ -105,9 +105,7 @@ async def relay(
     await _send(gateway, call, target, onward, take)
 
 
-async def _send(
-    gateway: Gateway, call: Call, target: Target, onward: Onward, take: _Take
-) -> None:
+async def _send(gateway: Gateway, call: Call, target: Target, onward: Onward, take: _Take) -> None:
     call.attempts += 1
     call.target = target
     call.estimates = "none"

@@ -11,6 +11,8 @@ import logging
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from tidegate.dialects.embeddings.backs import EMBEDDING_BACKS
+from tidegate.dialects.embeddings.neutral import EmbeddingFront
 from tidegate.dialects.fidelity import Loss, fidelity_header, path_of
 from tidegate.dialects.neutral import NeutralRequest, WireError
 from tidegate.dialects.translate import StreamTranslation, custom_tools, unwrap_answer
@@ -23,7 +25,11 @@ from tidegate.routing.plan import ModelRoute
 from tidegate.routing.target import Target
 
 if TYPE_CHECKING:
+    from typing_extensions import override
+
     from tidegate.pipeline.gateway import Gateway
+else:
+    from tidegate.config.snapshot import override
 
 log = logging.getLogger("tidegate.pipeline")
 
@@ -37,11 +43,20 @@ class Untranslatable(BadRequest):
     code = "unsupported_by_model"
 
 
+class Speaker(Protocol):
+    """Whatever stands for a wire format, by its name."""
+
+    @property
+    def name(self) -> str:
+        """A metric label."""
+        ...
+
+
 class Translation:
     """One attempt in another dialect.
 
     Attributes:
-        back: The target's wire.
+        back: What the target speaks.
         body: What it is sent.
         path: Where, below its base URL.
         lines: Header lines that go with it.
@@ -50,10 +65,13 @@ class Translation:
     """
 
     __slots__ = (
+        "_back",
         "_call",
         "_context",
         "_custom",
+        "_fields",
         "_front",
+        "_front_name",
         "back",
         "body",
         "lines",
@@ -65,7 +83,8 @@ class Translation:
     def __init__(
         self, call: Call, front: Wire, request: NeutralRequest, target: Target, back: Back
     ) -> None:
-        self.back = back
+        self.back: Speaker = back
+        self._back = back
         self.body, self.losses = back.encode_request(request, target.model, target.quirks)
         paths = target.stream_paths if call.stream else target.paths
         self.path = paths[back.name]
@@ -73,6 +92,8 @@ class Translation:
         self.told = True
         self._call = call
         self._front = front
+        self._front_name = front.name
+        self._fields = front.fields
         self._custom = custom_tools(request)
         self._context = AnswerContext(
             id=call.request_id.removeprefix("req_"),
@@ -86,7 +107,7 @@ class Translation:
         """The header line that names what was lost; empty when nothing was."""
         if not self.losses or not self.told:
             return b""
-        return b"x-tidegate-fidelity: %b\r\n" % fidelity_header(self.losses, self._front.fields)
+        return b"x-tidegate-fidelity: %b\r\n" % fidelity_header(self.losses, self._fields)
 
     def answer(self, whole: bytes) -> tuple[bytes, Usage | None]:
         """Return a target's whole answer in the caller's dialect, and the usage it tells.
@@ -94,7 +115,7 @@ class Translation:
         Raises `BadUpstream` for an answer that is none.
         """
         try:
-            neutral = self.back.decode_answer(whole)
+            neutral = self._back.decode_answer(whole)
             if self._custom:
                 unwrap_answer(neutral, self._custom)
             neutral.model = self._context.model
@@ -107,19 +128,19 @@ class Translation:
     def stream(self) -> StreamTranslation:
         """Return what stands between the target's stream and the caller's."""
         return StreamTranslation(
-            self.back.stream_decoder(choices=self._call.choices),
+            self._back.stream_decoder(choices=self._call.choices),
             self._front.stream_encoder(self._context),
             self._custom,
         )
 
     def refusal(self, status: int, body: bytes) -> WireError:
         """Read a target's refusal."""
-        return self.back.decode_error(status, body)
+        return self._back.decode_error(status, body)
 
     def count_losses(self, gateway: Gateway, more: list[Loss] | None = None) -> None:
         """Count and log what was lost, once the attempt has answered the caller."""
         losses = [*self.losses, *(more or ())]
-        front, back = self._front.name, self.back.name
+        front, back = self._front_name, self.back.name
         for loss in losses:
             gateway.meters.fidelity.labels(front, back, loss.feature).inc()
         if not losses or not self.told:
@@ -137,6 +158,52 @@ class Translation:
         )
 
 
+class EmbeddingTranslation(Translation):
+    """One attempt at embeddings in another dialect; there is no stream of them."""
+
+    __slots__ = ("_asked", "_embeds", "_model", "_speaks", "_target")
+
+    def __init__(
+        self, call: Call, front: EmbeddingFront, request: _Request, target: Target
+    ) -> None:
+        back = next(
+            (EMBEDDING_BACKS[name] for name in EMBEDDING_BACKS if name in target.paths), None
+        )
+        if back is None:
+            raise Untranslatable(f"The model `{call.model}` is served by a provider without it.")
+        self._asked = front.decode_request(request.body)
+        self.body, self.losses = back.encode_request(self._asked, target.model, target.quirks)
+        self.back = self._speaks = back
+        self.path = target.paths[back.operation]
+        self.lines = call.plan.forwarded_always
+        self.told = True
+        self._call = call
+        self._front_name = front.name
+        self._fields = front.fields
+        self._embeds = front
+        self._model = request.model
+        self._target = target
+
+    @override
+    def answer(self, whole: bytes) -> tuple[bytes, Usage | None]:
+        """See `Translation.answer`; where nothing was told, the caller sees the estimate."""
+        try:
+            answer = self._speaks.decode_answer(whole)
+            if len(answer.vectors) != len(self._asked.texts):
+                raise UnreadableAnswer("not one vector for each text")
+        except UnreadableAnswer as error:
+            raise BadUpstream(f"The provider's answer could not be read: {error}.") from error
+        usage: Usage = answer.usage or self._target.estimator.estimate(
+            len(self.body), 0, stream=False
+        )
+        return self._embeds.encode_answer(answer, self._asked, self._model, usage), answer.usage
+
+    @override
+    def refusal(self, status: int, body: bytes) -> WireError:
+        """Read a target's refusal."""
+        return self._speaks.decode_error(status, body)
+
+
 class _Request(Protocol):
     body: bytes
     model: str
@@ -146,16 +213,23 @@ class _Request(Protocol):
 def translate(call: Call, request: _Request, route: ModelRoute, target: Target) -> Translation:
     """Write *request* for *target*. Raises `BadRequest` where that cannot be done."""
     front, back = call.operation.wire, _wire_of(target)
-    if front is None or back is None:
+    embeds = call.operation.embeds
+    translation: Translation
+    if embeds is not None:
+        translation = EmbeddingTranslation(call, embeds, request, target)
+        fields = embeds.fields
+    elif front is None or back is None:
         raise Untranslatable(
             f"The model `{route.name}` cannot answer this endpoint "
             f"({call.endpoint.name}); it is served by a provider without it."
         )
-    translation = Translation(call, front, read_neutral(call, front, request), target, back)
+    else:
+        translation = Translation(call, front, read_neutral(call, front, request), target, back)
+        fields = front.fields
     if route.unsupported == "reject":
         dropped = [loss for loss in translation.losses if loss.kind == "dropped"]
         if dropped:
-            names = ", ".join(sorted({path_of(loss, front.fields)[:64] for loss in dropped}))
+            names = ", ".join(sorted({path_of(loss, fields)[:64] for loss in dropped}))
             raise Untranslatable(f"The model `{route.name}` does not support: {names}.")
     translation.told = route.unsupported != "drop"
     return translation
@@ -173,9 +247,13 @@ def read_neutral(call: Call, front: Wire, request: _Request) -> NeutralRequest:
 
 def read_ahead(call: Call, request: _Request, route: ModelRoute) -> None:
     """Read a request that will be translated before it consumes anything: it may be unreadable."""
-    front = call.operation.wire
-    if front is not None and call.operation.name not in route.targets[0].paths:
-        read_neutral(call, front, request)
+    operation = call.operation
+    if operation.name in route.targets[0].paths:
+        return
+    if operation.embeds is not None:
+        operation.embeds.decode_request(request.body)
+    elif operation.wire is not None:
+        read_neutral(call, operation.wire, request)
 
 
 def _wire_of(target: Target) -> Back | None:
