@@ -93,6 +93,11 @@ def compile_snapshot(
             keep_s=settings.responses.keep.seconds,
             max_bytes=settings.responses.max_bytes,
         ),
+        absent_providers=tuple(
+            (kind.name, kind.env_key)
+            for kind in kinds.values()
+            if kind.env_key and kind.name not in settings.providers
+        ),
     )
 
 

@@ -236,6 +236,9 @@ class DatabaseSnapshot(msgspec.Struct, frozen=True):
 class Snapshot(msgspec.Struct, frozen=True):
     """One whole configuration generation. `open_*` hold for `<provider>/<model>` names.
 
+    `absent_providers` are `(kind, variable of its key)` of well-known providers that this
+    configuration does not have, to tell why a model is unknown.
+
     `prices` is the packed price table (`ledger.prices`); this layer does not look into it.
     """
 
@@ -257,6 +260,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     control: ControlSnapshot = ControlSnapshot()
     tracing: TracingSnapshot = TracingSnapshot()
     responses: ResponsesSnapshot = ResponsesSnapshot()
+    absent_providers: tuple[tuple[str, str], ...] = ()
 
     @override
     def __repr__(self) -> str:

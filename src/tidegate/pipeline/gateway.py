@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 RenderPage = Callable[[bytes | None, bytes | None], Awaitable[tuple[bytes, bytes]]]
 
 _MAX_OPEN_ROUTES = 1_000
+
+log = logging.getLogger("tidegate.pipeline")
 
 
 class State:
@@ -63,6 +66,7 @@ class State:
         self._open_place = open_place
         self._places: dict[str, Target | None] = {}
         self._open_routes: dict[str, ModelRoute] = {}
+        self._absent = dict(snapshot.absent_providers)
 
     def route(self, name: str, principal: Principal) -> ModelRoute:
         """Return the route of *name* for *principal*.
@@ -75,7 +79,21 @@ class State:
             route = self.routes.get(name) or self._open_routes.get(name) or self._open(name)
             if route is not None:
                 return route
+        self._tell_operator(name)
         raise ModelNotFound(self._not_found(name, principal), param="model")
+
+    def _tell_operator(self, name: str) -> None:
+        """Log, once a provider, that a client asks for one that is not configured.
+
+        Clients are not told: what an operator has is not their business.
+        """
+        provider = name.partition("/")[0]
+        variable = self._absent.pop(provider, None)
+        if variable is not None:
+            log.warning(
+                "a client asks for a model of a provider that is not configured",
+                extra={"fields": {"provider": provider, "key_variable": variable}},
+            )
 
     def place(self, provider: str) -> Target | None:
         """Return a configured provider as a target of no model; None for any other name."""
