@@ -8,9 +8,10 @@ from pathlib import Path
 
 from tidegate.config.cloud_settings import AwsSettings, GoogleSettings
 from tidegate.config.provider_kind import Kinds
+from tidegate.config.provider_settings import ProviderSettings
 from tidegate.config.secret import Secret, Sources
 from tidegate.config.setting_path import SettingPath
-from tidegate.config.settings import ProviderSettings, Settings
+from tidegate.config.settings import Settings
 from tidegate.config.signing import EntraSigning, GoogleSigning, Signing
 
 Problem = tuple[SettingPath, str]

@@ -8,8 +8,8 @@ from tidegate.config.cloud_rules import options_of, signing_of
 from tidegate.config.digest import key_digest
 from tidegate.config.listen_address import split_listen
 from tidegate.config.provider_kind import Kinds
+from tidegate.config.provider_settings import ProviderSettings
 from tidegate.config.settings import (
-    ProviderSettings,
     ServerSettings,
     Settings,
     StoreSettings,

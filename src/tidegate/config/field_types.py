@@ -123,6 +123,11 @@ def _url_fault(value: str) -> str:
     return "must be a URL such as https://api.example.com/v1"
 
 
+def is_token(text: str) -> bool:
+    """Whether *text* can travel in a header as a credential: visible ASCII without blanks."""
+    return all(0x21 <= ord(char) <= 0x7E for char in text)
+
+
 def _port(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 65535:
         raise ValueError("must be a port: 0 to 65535 (0 takes any free one)")

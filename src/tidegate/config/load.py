@@ -25,11 +25,12 @@ from tidegate.config.listen_address import split_listen
 from tidegate.config.networks import PRIVATE, NetworkSet
 from tidegate.config.otel_environment import otel_installed
 from tidegate.config.provider_kind import Kinds
+from tidegate.config.provider_settings import ProviderSettings
 from tidegate.config.proxies import check_proxy, proxy_variable
 from tidegate.config.rules import MIN_TOKEN_CHARACTERS, find_problems
 from tidegate.config.secret import Secret, Sources
 from tidegate.config.setting_path import SettingPath, show_path
-from tidegate.config.settings import ProviderSettings, Settings
+from tidegate.config.settings import Settings
 from tidegate.config.settings_file import find_file, tidy
 from tidegate.config.units import MAX_DURATION_NS
 from tidegate.config.validation import problems_of

@@ -14,6 +14,7 @@ from tidegate.config.cloud_settings import AwsSettings, AzureSettings, GoogleSet
 from tidegate.config.database_url import DatabaseUrl
 from tidegate.config.environment import ALIASES, OVERRIDES
 from tidegate.config.otel_environment import OTEL_NAMES
+from tidegate.config.provider_settings import ProviderSettings
 from tidegate.config.responses_settings import ResponsesSettings
 from tidegate.config.secret import Secret, Text
 from tidegate.config.settings import (
@@ -23,7 +24,6 @@ from tidegate.config.settings import (
     LoggingSettings,
     MetricsSettings,
     ModelSettings,
-    ProviderSettings,
     RoutingSettings,
     ServerSettings,
     Settings,
