@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -16,11 +18,14 @@ from tidegate.config.snapshot import (
     Snapshot,
     TargetSnapshot,
 )
+from tidegate.control.eventlog import EventLog
+from tidegate.control.live import service
 from tidegate.control.live.near import MOST_SUBJECTS, NearLimits
 from tidegate.limits.concurrency import ConcurrencyTable
 from tidegate.limits.limiter import Limiter
 from tidegate.limits.rules import Rule
-from tidegate.memory import FIRST_WORKER_SLOT, LIMITER_LOCK, Segment
+from tidegate.memory import CONTROL_SLOT, FIRST_WORKER_SLOT, LIMITER_LOCK, Segment
+from tidegate.metrics.registry import Registry
 
 PEPPER = bytes(range(32))
 HOUR_NS = 3600 * 10**9
@@ -113,3 +118,32 @@ def test_only_the_fullest_hundred_are_told(segment: Segment) -> None:
     assert len(found) == MOST_SUBJECTS
     assert min(one.used_ratio for one in found) >= 0.19
     assert found[0].used_ratio == pytest.approx(0.5, abs=0.001)
+
+
+async def test_digests_are_worked_out_once_and_beside_the_loop(
+    segment: Segment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of 100,000 keys take over a second; another table of keys has others."""
+    threads: list[int] = []
+
+    class Noted(NearLimits):
+        def __init__(self, *given: object) -> None:
+            threads.append(threading.get_ident())
+            super().__init__(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(service, "NearLimits", Noted)
+    live = service.LiveService(
+        Registry(segment, CONTROL_SLOT), snapshot(), [key(1)], "http://gateway", EventLog("control")
+    )
+    limiter = limiter_of(segment)
+    use(limiter, "hourly", b"key_1", 5)
+    use(limiter, "hourly", b"key_2", 7)
+    first, second = await asyncio.gather(live.limits(), live.limits())
+    for found in (first, second):
+        assert [one.subject for one in found.subjects] == ["name 1"]
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
+    live.set_keys([key(1), key(2)])
+    later = await live.limits()
+    assert [one.subject for one in later.subjects] == ["name 2", "name 1"]
+    assert len(threads) == 2

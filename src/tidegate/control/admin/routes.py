@@ -131,7 +131,7 @@ class AdminApi:
 
     async def limits(self, _request: Request) -> Response:
         """`GET /api/limits`."""
-        return _json(self._live.limits())
+        return _json(await self._live.limits())
 
     async def alerts(self, _request: Request) -> Response:
         """`GET /api/alerts`."""

@@ -44,6 +44,7 @@ class Overview:
         self.address = address
         self._keys: Sequence[KeySnapshot] = ()
         self._names: dict[str, str] = {}
+        self._listed: list[str] = []
         self.keys = keys
 
     @property
@@ -60,6 +61,7 @@ class Overview:
             # Of two keys with one name (file and database) the second is shown by its id.
             self._names[key.id] = key.id if key.name in taken else key.name
             taken.add(key.name)
+        self._listed = sorted(taken)[:MOST_KEYS]
 
     def key_name(self, key_id: str) -> str:
         """Return the name of a key; its id when it is no longer in force."""
@@ -82,7 +84,7 @@ class Overview:
             providers=sorted(provider.name for provider in snapshot.providers),
             models=sorted(model.name for model in snapshot.models),
             limits=[_limit(limit) for limit in snapshot.limits],
-            keys=sorted({key.name for key in self._keys})[:MOST_KEYS],
+            keys=self._listed,
         )
 
     def limit_totals(self) -> list[LimitTotals]:

@@ -87,7 +87,7 @@ class LiveService:
         self._log = log
         self._wall_s = wall_s
         self._overview = Overview(registry, snapshot, keys, address)
-        self._near: NearLimits | None = None
+        self._near: asyncio.Task[NearLimits] | None = None
         self._ring: Ring | None = None
         self._history: History | None = None
         self._sampler: Sampler | None = None
@@ -166,12 +166,21 @@ class LiveService:
             ],
         )
 
-    def limits(self) -> LimitsAnswer:
+    async def limits(self) -> LimitsAnswer:
         """Answer `GET /api/limits`."""
+        near = self._near
+        if near is None or (near.done() and (near.cancelled() or near.exception() is not None)):
+            near = self._near = asyncio.get_running_loop().create_task(self._make_near())
+        # Shielded: others may wait for the same one.
+        subjects = (await asyncio.shield(near)).subjects()
+        return LimitsAnswer(self._overview.limit_totals(), subjects)
+
+    async def _make_near(self) -> NearLimits:
+        """Work out every subject's digest: a second and more for 100,000 keys, so on a thread."""
         overview = self._overview
-        if self._near is None:
-            self._near = NearLimits(self._registry.segment, overview.snapshot, overview.keys)
-        return LimitsAnswer(overview.limit_totals(), self._near.subjects())
+        return await asyncio.to_thread(
+            NearLimits, self._registry.segment, overview.snapshot, overview.keys
+        )
 
     def requests(self, most: int) -> RequestsAnswer:
         """Answer `GET /api/requests`."""
