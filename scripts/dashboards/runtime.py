@@ -13,6 +13,7 @@ from tidegate.metrics.families import (
     build,
     clients,
     configuration,
+    control,
     event_loop,
     ledger,
     process,
@@ -144,8 +145,11 @@ def _workers(board: Board, scope: Scope) -> None:
         style="stack",
     )
     board.graph(
-        "Deaths of workers",
-        [Line(scope.rate(workers.WORKER_RESTARTS, ["reason"]), "{{reason}}")],
+        "Deaths of workers and control",
+        [
+            Line(scope.rate(workers.WORKER_RESTARTS, ["reason"]), "worker: {{reason}}"),
+            Line(scope.rate(control.CONTROL_RESTARTS, ["reason"]), "control: {{reason}}"),
+        ],
         style="stack",
     )
 

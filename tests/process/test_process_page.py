@@ -70,6 +70,26 @@ def test_counts_and_limits_outlive_every_worker(tmp_path: Path) -> None:
         assert total("tidegate_event_loop_lag_seconds_count") > 0
 
 
+def test_a_dead_control_process_is_counted_apart(tmp_path: Path) -> None:
+    """Its gauges are zero while it is gone, so nothing else on the page tells."""
+    with gateway_in(tmp_path) as gateway:
+        assert gateway.process is not None
+        [control] = [
+            pid
+            for pid in children_of(gateway.process.pid)
+            if "tidegate.control.main" in command_of(pid)
+        ]
+        assert counters(gateway.page())("tidegate_control_restarts_total") == 0
+        os.kill(control, signal.SIGKILL)
+        wait_for(
+            lambda: counters(gateway.page())("tidegate_control_restarts_total", reason="signal"),
+            "the count",
+        )
+        total = counters(gateway.page())
+        assert total("tidegate_control_restarts_total") == 1
+        assert total("tidegate_worker_restarts_total") == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_restart_does_not_refill_an_hour(tmp_path: Path, number: signal.Signals) -> None:
     """After a drain exactly, after a kill of everything as of the last second."""

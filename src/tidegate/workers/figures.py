@@ -11,6 +11,7 @@ from tidegate.control.pulse import DroppedLines
 from tidegate.limits.concurrency import clear_slot
 from tidegate.memory import SUPERVISOR_SLOT, Segment
 from tidegate.metrics.families.configuration import CONFIG_LAST_RELOAD, CONFIG_RELOADS
+from tidegate.metrics.families.control import CONTROL_RESTARTS
 from tidegate.metrics.families.process import CPU
 from tidegate.metrics.families.workers import WORKER_RESTARTS
 from tidegate.metrics.registry import Registry
@@ -29,6 +30,7 @@ class SupervisorFigures:
         self._segment = segment
         self._registry = Registry(segment, SUPERVISOR_SLOT)
         self._restarts = self._registry.counter(WORKER_RESTARTS)
+        self._control_restarts = self._registry.counter(CONTROL_RESTARTS)
         self._reloads = self._registry.counter(CONFIG_RELOADS)
         self._last_reload = self._registry.gauge(CONFIG_LAST_RELOAD).series
         self._last_reload.set(1.0)  # what a gateway starts with is in force
@@ -51,9 +53,14 @@ class SupervisorFigures:
             self._registry.counter(CPU).series.inc(usage.ru_utime + usage.ru_stime)
 
     def worker_ended(self, reason: DeathReason) -> None:
-        """Count a death that nobody asked for."""
+        """Count a worker's death that nobody asked for."""
         if reason != "replaced":
             self._restarts.labels(reason).inc()
+
+    def control_ended(self, reason: DeathReason) -> None:
+        """Count a death of the control process that nobody asked for."""
+        if reason != "replaced":
+            self._control_restarts.labels(reason).inc()
 
     def reload_ended(self, applied: bool) -> None:
         """Count a reload."""

@@ -372,6 +372,8 @@ class Supervisor:
                 self._fleet.send(
                     control, WorkerDied(child.slot, child.incarnation, child.pid, reason)
                 )
+        if not child.is_worker and self._figures is not None:
+            self._figures.control_ended(reason)
         if self._reload is not None:
             self._reload.child_died(child)
         if not self._served:

@@ -15,6 +15,7 @@ from tidegate.control.alerts.expressions import (
 from tidegate.control.alerts.rule import AlertRule
 from tidegate.control.alerts.rules.objectives import FAILED_REQUESTS
 from tidegate.metrics.families.configuration import CONFIG_LAST_RELOAD
+from tidegate.metrics.families.control import CONTROL_RESTARTS
 from tidegate.metrics.families.event_loop import EVENT_LOOP_LAG
 from tidegate.metrics.families.requests import REQUEST_OUTCOMES
 from tidegate.metrics.families.series import SERIES_DROPPED
@@ -60,6 +61,16 @@ INSTANCE_RULES = (
         "No counts are lost, but requests in flight are. The supervisor's log says why.",
         # Over three: Prometheus' increase of three restarts may come out as 3.2.
         Compare(Increase(WORKER_RESTARTS, window_s=900, by=("reason",)), ">", 3.5),
+    ),
+    AlertRule(
+        "TidegateControlRestarting",
+        "warning",
+        60,
+        "The control process died more than three times in 15 minutes",
+        "The control process of {{ $labels.instance }} keeps dying",
+        "Requests go on. Meanwhile the ledger's database gets nothing, keys do not change, and the "
+        "ledger's own gauges say zero, as nobody measures.",
+        Compare(Increase(CONTROL_RESTARTS, window_s=900), ">", 3.5),
     ),
     AlertRule(
         "TidegateEventLoopLagging",
