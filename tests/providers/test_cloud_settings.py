@@ -155,7 +155,11 @@ def test_vertex_is_in_a_project_and_a_location(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("provider", "env", "told"),
     [
-        ("kind: azure", {}, "providers.x.base_url: kind azure needs one"),
+        (
+            "kind: azure",
+            {},
+            "providers.x.base_url: kind azure needs one, such as https://RESOURCE.openai.azure.com",
+        ),
         (
             'kind: azure, base_url: "https://a.example", azure: {tenant_id: t, client_id: c}',
             {},

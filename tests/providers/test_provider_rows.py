@@ -96,6 +96,10 @@ def test_a_row_is_fit_for_use(name: str) -> None:
         local = row.base_url.startswith("http://localhost:")
         assert local or row.base_url.startswith("https://"), "a credential would go unencrypted"
         assert local != row.key_required
+    elif row.base_url is None and name != "openai-compatible":
+        assert check_base_url(row.example_url) == row.example_url.replace(
+            "RESOURCE", "resource"
+        ).replace("WORKSPACE", "workspace")
     assert re.fullmatch(r"bearer|none|sigv4|google|header:[a-z0-9-]+", row.auth)
     assert row.env_key is None or re.fullmatch(r"[A-Z][A-Z0-9_]+", row.env_key)
     assert row.key_required == (row.env_key is not None) or row.section == "google"

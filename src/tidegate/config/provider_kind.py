@@ -40,6 +40,10 @@ class ProviderKind(Protocol):
         """Default base URL; None when the user must give one; empty for a built-in one."""
 
     @property
+    def example_url(self) -> str:
+        """What a user's base URL looks like, where there is no default."""
+
+    @property
     def auth(self) -> str:
         """`bearer`, `header:NAME`, `none`, `sigv4` or `google`."""
 

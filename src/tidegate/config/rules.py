@@ -82,7 +82,8 @@ def _provider_problems(raw: Mapping[str, Any], kinds: Kinds) -> Iterator[Problem
             yield (*path, "kind"), reason
             continue
         if kind.base_url is None and provider.get("base_url") is None:
-            reason = f"kind {kind.name} needs one, such as http://127.0.0.1:9000/v1"
+            example = kind.example_url or "http://127.0.0.1:9000/v1"
+            reason = f"kind {kind.name} needs one, such as {example}"
             yield (*path, "base_url"), reason
         if kind.base_url == "":
             for field in ("base_url", "api_key", "headers", "proxy"):

@@ -20,6 +20,7 @@ How to configure one, and how to add a row, is in the [guide](../guides/provider
 "key from" is the environment variable that fills in `api_key`, for the provider's own address only.
 "checked" is the day on which the linked page was read for this row; **unverified** rows were
 written from general knowledge, and nobody has held them against the page yet.
+A word in capitals or braces in an address is yours to fill in.
 A dialect is a wire format, the preferred one first: a client of another one is translated.
 
 | kind | provider | dialects | base URL | auth | key from | endpoints | checked |
@@ -38,7 +39,7 @@ From the API that they are compatible with. `openai-compatible` has no row: it i
 
 def where(row: Provider) -> str:
     """Return a row's address for people."""
-    return "(built in)" if row.base_url == "" else row.base_url or "(yours)"
+    return "(built in)" if row.base_url == "" else row.base_url or row.example_url or "(yours)"
 
 
 def as_data(row: Provider) -> dict[str, Any]:
@@ -47,6 +48,7 @@ def as_data(row: Provider) -> dict[str, Any]:
         "name": row.name,
         "title": row.title,
         "base_url": row.base_url,
+        "example_url": row.example_url,
         "docs_url": row.docs_url,
         "checked_on": row.checked_on,
         "auth": row.auth,
@@ -81,7 +83,7 @@ def render(rows: Iterable[Provider]) -> str:
     """Return docs/reference/providers.md."""
     lines, quirks = [], []
     for row in rows:
-        address = f"`{row.base_url}`" if row.base_url else where(row)
+        address = where(row) if where(row).startswith("(") else f"`{where(row)}`"
         checked = f"[{row.checked_on or '**unverified**'}]({row.docs_url})"
         if not row.docs_url.startswith("https://"):
             checked = row.checked_on or "**unverified**"

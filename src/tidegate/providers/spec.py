@@ -49,6 +49,7 @@ class Provider:
         title: Name as the provider writes it.
         base_url: Where its API starts, no slash at the end. None: the user must say. Empty:
             built in, nothing is sent anywhere.
+        example_url: What a user's address looks like, where the row has none.
         auth: How the credential travels: `bearer`, `header:NAME`, `none`; `sigv4` (Amazon) and
             `google` sign or fetch a token for each request.
         dialects: Wire formats that it speaks, the best one first (`providers.operations`).
@@ -78,6 +79,7 @@ class Provider:
     base_url: str | None
     docs_url: str
     checked_on: str | None = None
+    example_url: str = ""
     auth: str = "bearer"
     dialects: tuple[str, ...] = ("openai",)
     capabilities: tuple[Capability, ...] = ("chat",)

@@ -1,4 +1,4 @@
-"""Azure OpenAI. `base_url: https://RESOURCE.openai.azure.com`; models are names of deployments."""
+"""Azure OpenAI. Models are names of deployments."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ PROVIDER = AzureProvider(
     name="azure",
     title="Azure OpenAI",
     base_url=None,
+    example_url="https://RESOURCE.openai.azure.com",
     docs_url="https://learn.microsoft.com/en-us/azure/foundry/openai/api-version-lifecycle",
     checked_on="2026-11-24",
     auth="header:api-key",

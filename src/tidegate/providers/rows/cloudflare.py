@@ -1,7 +1,4 @@
-"""Cloudflare Workers AI.
-
-`base_url: https://api.cloudflare.com/client/v4/accounts/ACCOUNT/ai/v1`.
-"""
+"""Cloudflare Workers AI."""
 
 from __future__ import annotations
 
@@ -12,6 +9,7 @@ PROVIDER = Provider(
     name="cloudflare",
     title="Cloudflare Workers AI",
     base_url=None,
+    example_url="https://api.cloudflare.com/client/v4/accounts/ACCOUNT/ai/v1",
     docs_url="https://developers.cloudflare.com/workers-ai/configuration/open-ai-compatibility",
     checked_on="2026-11-24",
     env_key="CLOUDFLARE_API_KEY",

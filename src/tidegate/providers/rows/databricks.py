@@ -1,6 +1,6 @@
 """Databricks.
 
-`base_url: https://WORKSPACE/serving-endpoints`; models are names of serving endpoints.
+Models are names of serving endpoints.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ PROVIDER = Provider(
     name="databricks",
     title="Databricks",
     base_url=None,
+    example_url="https://WORKSPACE/serving-endpoints",
     docs_url="https://learn.microsoft.com/en-us/azure/databricks/large-language-models/llm-serving-intro",
     checked_on="2026-11-24",
     env_key="DATABRICKS_TOKEN",
