@@ -342,6 +342,35 @@ keys:
         assert "chain-secret" not in gateway.log.read_text()
 
 
+def test_a_profile_of_the_aws_configuration_signs(bedrock: Bedrock, tmp_path: Path) -> None:
+    """By botocore itself: workers start without `AWS_*`, and are handed what the chain needs."""
+    pytest.importorskip("botocore", reason="botocore: the extra `bedrock`")
+    (tmp_path / "credentials").write_text(
+        "[work]\naws_access_key_id = AKIDPROFILE\naws_secret_access_key = profile-secret-0123\n"
+    )
+    bedrock.secrets["AKIDPROFILE"] = ("profile-secret-0123", None)
+    config = f"""
+providers:
+  aws: {{kind: bedrock, base_url: "{bedrock.url}"}}
+models:
+  chained: {{targets: [{{provider: aws, model: "{bedrock.MODEL}"}}]}}
+keys:
+  sdk: {{secret: env:SDK_KEY}}
+"""
+    environment = {
+        "AWS_PROFILE": "work",
+        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials"),
+        "AWS_CONFIG_FILE": str(tmp_path / "none"),
+        "AWS_DEFAULT_REGION": bedrock.REGION,
+        "SDK_KEY": KEY,
+    }
+    with (
+        RunningGateway(tmp_path, config, environment=environment) as gateway,
+        _client(gateway) as client,
+    ):
+        assert _ask(client, "chained") == TEXT
+
+
 def test_ollama_s_models_are_offered(tmp_path: Path) -> None:
     """As `<provider>/<model>`, learned at the start and at a reload, also from a late server."""
     with Ollama() as ollama:

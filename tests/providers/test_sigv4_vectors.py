@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import urllib.parse
 from datetime import UTC, datetime
+from unittest import mock
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tidegate.providers.sigv4 import Credentials, sign
 
@@ -108,3 +112,38 @@ def test_an_encoded_path_is_encoded_once_more() -> None:
 def test_credentials_never_show_themselves() -> None:
     """Not in a log line, not in a traceback."""
     assert "wJalr" not in f"{CREDENTIALS!r} {CREDENTIALS!s}"
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    model=st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=60),
+    body=st.binary(max_size=200),
+    token=st.none() | st.just("session-token=="),
+)
+def test_botocore_signs_the_same(model: str, body: bytes, token: str | None) -> None:
+    """For any model name in the path; a second opinion, where the extra is installed."""
+    auth = pytest.importorskip("botocore.auth", reason="botocore: the extra `bedrock`")
+    requests = pytest.importorskip("botocore.awsrequest")
+    keys = pytest.importorskip("botocore.credentials")
+    path = f"/model/{urllib.parse.quote(model, safe='')}/converse"
+    headers = {
+        "host": "bedrock-runtime.us-east-1.amazonaws.com",
+        "content-type": "application/json",
+    }
+    request = requests.AWSRequest(
+        "POST", f"https://{headers['host']}{path}", headers=headers, data=body
+    )
+    signer = auth.SigV4Auth(keys.Credentials("AKID", "secret", token), "bedrock", "us-east-1")
+    with mock.patch("botocore.auth.get_current_datetime", return_value=MOMENT):
+        signer.add_auth(request)
+    added = sign(
+        Credentials("AKID", "secret", token),
+        method="POST",
+        target=path,
+        headers=headers,
+        body_sha256=hashlib.sha256(body).hexdigest(),
+        moment=MOMENT,
+        region="us-east-1",
+        service="bedrock",
+    )
+    assert added["authorization"] == request.headers["Authorization"]
