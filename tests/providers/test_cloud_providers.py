@@ -165,6 +165,24 @@ def test_claude_on_vertex_gets_its_caller_s_own_bytes(
     }
 
 
+@pytest.mark.parametrize("name", ["keyed/..", "keyed/.", "azure-dated/.."])
+def test_no_model_s_name_leads_out_of_its_path(
+    client: openai.OpenAI, bedrock: Bedrock, azure: Azure, name: str
+) -> None:
+    """Names come from clients, and may stand in the path that the gateway's credential opens."""
+    with pytest.raises(openai.NotFoundError, match="does not exist"):
+        _ask(client, name)
+    sent = bedrock.paths + azure.paths
+    assert not [path for path in sent if "." in path.split("/")[:-1] or ".." in path.split("/")]
+
+
+def test_a_model_s_name_stays_one_part_of_its_path(client: openai.OpenAI, bedrock: Bedrock) -> None:
+    """Slashes, question marks and the like are encoded."""
+    with pytest.raises(openai.NotFoundError):
+        _ask(client, "keyed/../../x?y#z")
+    assert bedrock.paths[-1] == "/model/..%2F..%2Fx%3Fy%23z/converse"
+
+
 def test_no_secret_is_ever_written(
     gateway: RunningGateway, azure: Azure, bedrock: Bedrock, vertex: Vertex
 ) -> None:

@@ -283,6 +283,8 @@ class DataPlane:
         provider = providers.get(prefix)
         if not slash or not model or provider is None or not provider.passthrough_models:
             return None
+        if model in (".", ".."):  # in a path they would lead elsewhere
+            return None
         target = self._target(provider, model, OPEN_LABEL, 1, prices)
         return ModelRoute(
             f"{prefix}/{OPEN_LABEL}",
