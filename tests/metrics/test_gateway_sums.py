@@ -364,7 +364,9 @@ def check_usage(total: Callable[..., float], seen: Seen) -> None:
         assert total("tidegate_wasted_tokens_total", model=model) == 0
     sources = "tidegate_usage_source_total"
     assert total(sources, source="provider") == sum(seen.whole.values())
-    unfinished = seen.first_tokens["cuts"] + seen.first_tokens["slow"]
+    # Who left before the first token had the provider read the input all the same.
+    unheard = sum(count for place, count in seen.attempts.items() if place[0] == "mute")
+    unfinished = seen.first_tokens["cuts"] + seen.first_tokens["slow"] + unheard
     assert total(sources, source="partial") == unfinished
     assert total(sources) == sum(seen.attempts.values())
     rated = sum(seen.whole.values()) - seen.requests["embeddings", 200]
@@ -376,9 +378,10 @@ def check_usage(total: Callable[..., float], seen: Seen) -> None:
         assert total("tidegate_wasted_tokens_total", model=model) == used
         usd = total(cost, model=model)
         assert total("tidegate_wasted_cost_usd_total", model=model) == pytest.approx(usd)
-    for provider, cause in (("late", "cut"), ("mute", "disconnect")):
-        assert total(tokens, provider=provider) == 0
-        assert total("tidegate_wasted_tokens_total", provider=provider, cause=cause) > 0
+    assert total(tokens, provider="late") == 0
+    assert total("tidegate_wasted_tokens_total", provider="late", cause="cut") > 0
+    left = total("tidegate_wasted_tokens_total", provider="mute", cause="disconnect")
+    assert left == total(tokens, provider="mute", type="input") > 0
     for model in ("fails", "limited"):
         assert total("tidegate_wasted_tokens_total", model=model) == 0
     assert total("tidegate_wasted_tokens_total", model="resets", cause="cut") > 0
