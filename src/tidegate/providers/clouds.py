@@ -41,7 +41,8 @@ class AzureProvider(Provider):
             return Placement(place, operations)
         operations = {}
         for name, (whole, _) in asked.items():
-            of_all = name in OPERATIONS["responses"]  # the deployment stands in the body there
+            # The deployment stands in the body there, or there is none.
+            of_all = name in OPERATIONS["responses"] or name in ("files", "batches")
             path = f"/openai{whole}" if of_all else f"/openai/deployments/{{model}}{whole}"
             operations[name] = (f"{path}?api-version={version}",) * 2
         return Placement(place, operations)
