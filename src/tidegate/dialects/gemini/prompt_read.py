@@ -194,7 +194,7 @@ class PromptReader:
     def _inline(self, raw: msgspec.Raw, path: str) -> Part:
         fields = keyed(raw, f"{path}.inlineData")
         mime = self._text(fields, "mimeType", f"{path}.inlineData.mimeType")
-        data = self._text(fields, "data", f"{path}.inlineData.data")
+        data = plain_base64(self._text(fields, "data", f"{path}.inlineData.data"))
         title = self._text(fields, "displayName", path) or None
         leave(fields, "contents[].parts[].inlineData", self.unread)
         if mime.startswith("image/"):
@@ -215,3 +215,13 @@ class PromptReader:
         if own:
             return Document(mime, file_id=uri, title=title)
         return Document(mime, url=uri, title=title)
+
+
+_PLAIN = str.maketrans("-_", "+/")
+
+
+def plain_base64(data: str) -> str:
+    """Return base64 in the usual alphabet, padded: Google takes both, its SDK writes the other."""
+    if "-" not in data and "_" not in data:
+        return data
+    return data.translate(_PLAIN) + "=" * (-len(data) % 4)
