@@ -37,6 +37,9 @@ from tidegate.errors import BadRequest
 
 _BAD_ID_SIGNS = re.compile(r"[^a-zA-Z0-9_-]")
 _BAD_NAME_SIGNS = re.compile(r"[^a-zA-Z0-9\s()\[\]-]+")
+_MAX_LABELS = 16
+_LABEL = re.compile(r"[a-zA-Z0-9 :_@$#=/+,.-]{1,256}\Z")
+_decode_labels = msgspec.json.Decoder(dict[str, str]).decode
 _IMAGE_FORMATS = {f"image/{kind}": kind for kind in ("png", "jpeg", "gif", "webp")}
 #: Whose proofs of thinking are taken: Anthropic's models sign alike here and at home.
 _KNOWN_ORIGINS = frozenset({NAME, "anthropic", "", "unknown"})
@@ -78,6 +81,8 @@ def encode_request(request: NeutralRequest, model: str, quirks: Quirks) -> tuple
     settings.add_tools(body, prompt)
     settings.add_inference(body)
     settings.add_reasoning(body)
+    settings.add_format(body)
+    settings.add_metadata(body)
     settings.name_the_rest()
     body.update(report_leftovers(request, quirks, losses))
     return encode_json(body), losses.listed()
@@ -272,16 +277,19 @@ class _Settings:
         allowed = None if choice is None else choice.allowed
         if allowed is not None:
             losses.bend("tool_choice.allowed")
+        given = request.tools
         if choice is not None and choice.mode == "none":
-            # The API has no word for it: the model is not told of any tool.
-            for tool in request.tools:
-                if isinstance(tool, Tool):
-                    losses.bend("tool")
-            if request.tools:
+            # The API has no word for it: the model is not told of any tool, if that can be.
+            if given:
                 losses.bend("tool_choice")
-            return
+                losses.bend("tool")
+            given, choice = [], None
+        if not given and (used := _tools_used(request)):
+            # Turns with calls are only taken beside tools.
+            losses.bend("tool_use")
+            given = used
         tools: list[Any] = []
-        for tool in request.tools:
+        for tool in given:
             if isinstance(tool, OpaqueTool):
                 losses.drop("tool.builtin")
             elif allowed is None or tool.name in allowed:
@@ -309,8 +317,44 @@ class _Settings:
             schema = _NO_SCHEMA if tool.schema is None else msgspec.Raw(tool.schema)
             spec["inputSchema"] = {"json": schema}
         if tool.strict is not None:
-            self._losses.drop("tool.strict")
+            if "tool.strict" in self._quirks.unsupported:
+                self._losses.drop("tool.strict")
+            else:
+                spec["strict"] = tool.strict
         return {"toolSpec": spec}
+
+    def add_format(self, body: dict[str, Any]) -> None:
+        """Write the schema of the answer's text, as JSON within a text."""
+        wanted, losses = self._request.response_format, self._losses
+        if wanted is None:
+            return
+        if wanted.schema is None or "response_format" in self._quirks.unsupported:
+            losses.drop("response_format")
+            return
+        schema = {"schema": str(wanted.schema, "utf-8")}
+        if wanted.name:
+            schema["name"] = wanted.name
+        if wanted.description is not None:
+            schema["description"] = wanted.description
+        if wanted.strict is False:
+            losses.bend("response_format.strict")
+        text = {"type": "json_schema", "structure": {"jsonSchema": schema}}
+        body["outputConfig"] = {"textFormat": text}
+
+    def add_metadata(self, body: dict[str, Any]) -> None:
+        """Write the caller's labels, where they are what the API takes: texts of plain signs."""
+        if self._request.metadata is None:
+            return
+        try:
+            labels = _decode_labels(self._request.metadata)
+        except msgspec.DecodeError:
+            labels = {}
+        if not 0 < len(labels) <= _MAX_LABELS or not all(
+            _LABEL.match(text) for pair in labels.items() for text in pair
+        ):
+            self._losses.drop("metadata")
+            return
+        body["requestMetadata"] = labels
 
     def add_inference(self, body: dict[str, Any]) -> None:
         """Write limits and sampling."""
@@ -374,10 +418,18 @@ class _Settings:
                 losses.drop(name)
         if request.logprobs or request.top_logprobs:
             losses.drop("logprobs")
-        if request.metadata is not None:
-            losses.drop("metadata")
-        if request.response_format is not None:
-            losses.drop("response_format")
+
+
+def _tools_used(request: NeutralRequest) -> list[Tool | OpaqueTool]:
+    """Return the tools that the conversation has calls of, as far as the caller described them."""
+    names = dict.fromkeys(
+        part.name
+        for message in request.messages
+        for part in message.parts
+        if isinstance(part, ToolUse)
+    )
+    known = {tool.name: tool for tool in request.tools if isinstance(tool, Tool)}
+    return [known.get(name) or Tool(name) for name in names]
 
 
 def _tidy(blocks: list[Any]) -> None:
