@@ -169,9 +169,12 @@ class _Turns:
                 texts.append(item.text)
             else:
                 self._losses.drop("tool_result.media")
+        content = "\n".join(texts)
         if part.is_error:
-            self._losses.drop("tool_result.is_error")
-        return {"role": "tool", "tool_call_id": part.tool_use_id, "content": "\n".join(texts)}
+            # There is no flag for it: the model is told in words.
+            self._losses.bend("tool_result.is_error")
+            content = f"Error: {content}"
+        return {"role": "tool", "tool_call_id": part.tool_use_id, "content": content}
 
     def _cache(self, marker: CacheMarker | None) -> None:
         if marker is not None:
