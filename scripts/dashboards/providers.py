@@ -8,7 +8,7 @@ from scripts.dashboards.board import Board, Line
 from scripts.dashboards.colours import BAD, DOUBTFUL, GOOD, PLAIN
 from scripts.dashboards.expressions import Scope, complement, share
 
-from tidegate.metrics.families import dialects, quotas, streams, upstream, usage, waste
+from tidegate.metrics.families import dialects, quotas, requests, streams, upstream, usage, waste
 
 #: The caller's mistakes (http_4xx) and callers that left (cancelled) are not the provider's.
 FAILED = '!~"ok|http_4xx|cancelled"'
@@ -115,6 +115,21 @@ def _failures(board: Board, scope: Scope) -> None:
             )
         ],
         unit="reqps",
+    )
+    board.graph(
+        "Requests that nobody answered, by model",
+        [
+            Line(
+                share(
+                    _ALL.rate(requests.MODEL_REQUESTS, ["model"], {"outcome": '="failed"'}),
+                    _ALL.rate(requests.MODEL_REQUESTS, ["model"]),
+                ).or_zero(),
+                "{{model}}",
+            )
+        ],
+        note=_NOT_NARROWED,
+        top=1,
+        steps=[(0.05, BAD)],
     )
     board.graph(
         "Retries by reason",

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidegate.dialects.anthropic.request_read import decode_request as read_messages
 from tidegate.dialects.anthropic.prompt_write import MAX_CACHE_MARKERS
+from tidegate.dialects.anthropic.request_read import decode_request as read_messages
 from tidegate.dialects.fidelity import fidelity_header
 from tidegate.dialects.neutral import CacheMarker, Message, NeutralRequest, Text
 from tidegate.dialects.wire import Quirks, Wire

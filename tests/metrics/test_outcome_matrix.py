@@ -120,6 +120,9 @@ def good_answer(surface: Surface) -> FakeAnswer:
     return FakeAnswer(body=ANSWER)
 
 
+FAILED = {"stream_cut", "upstream_error", "upstream_timeout", "service_unavailable"}
+
+
 @dataclass
 class Expected:
     """Builds the moves that a case must make."""
@@ -131,9 +134,14 @@ class Expected:
         series = self.moves.setdefault(name, {})
         series[labels] = series.get(labels, 0.0) + by
 
-    def request(self, status: int, outcome: str, *, allowed: bool = True) -> None:
-        """What every request moves, and what the limiter said of it."""
+    def request(
+        self, status: int, outcome: str, *, allowed: bool = True, model: str | None = "m"
+    ) -> None:
+        """What every request moves, its configured model's, and what the limiter said of it."""
         endpoint, stream = self.surface.labels
+        if model is not None:
+            result = "ok" if outcome == "ok" else "failed" if outcome in FAILED else "other"
+            self.add("tidegate_model_requests_total", model, result)
         self.add("tidegate_requests_total", endpoint, str(status))
         self.add("tidegate_request_outcomes_total", endpoint, stream, outcome)
         self.add("tidegate_request_duration_seconds", endpoint, stream)
@@ -246,17 +254,17 @@ async def test_a_refusal_of_ours_moves_no_attempt(surface: Surface, reason: str)
     if reason == "no key":
         exchange = surface.request(secret=None)
         expected.add("tidegate_auth_failures_total", "missing")
-        expected.request(401, "invalid_api_key", allowed=False)
+        expected.request(401, "invalid_api_key", allowed=False, model=None)
     elif reason == "wrong key":
         exchange = surface.request(secret="tg-guess")
         expected.add("tidegate_auth_failures_total", "unknown")
-        expected.request(401, "invalid_api_key", allowed=False)
+        expected.request(401, "invalid_api_key", allowed=False, model=None)
     elif reason == "no such model":
         exchange = surface.request("nope")
-        expected.request(404, "model_not_found", allowed=False)
+        expected.request(404, "model_not_found", allowed=False, model=None)
     elif reason == "bad body":
         exchange = surface.request(body=b'["model"')
-        expected.request(surface.bad_body_status, "invalid_request", allowed=False)
+        expected.request(surface.bad_body_status, "invalid_request", allowed=False, model=None)
     else:
         await scene.run(FakeExchange(method="GET", path="/v1/models"))
         expected.request(429, "rate_limit_exceeded", allowed=False)
@@ -513,7 +521,7 @@ async def test_endpoints_without_a_provider(
 ) -> None:
     """They move the request's families and no other; an unknown path is `unknown`."""
     expected = Expected(Surface(endpoint, path))
-    expected.request(status, outcome, allowed=allowed)
+    expected.request(status, outcome, allowed=allowed, model=None)
     moved = await moved_by(make_scene(), FakeExchange(method=method, path=path))
     assert_moves(moved, expected)
 

@@ -243,6 +243,7 @@ class Meters:
         ).series
         self.requests = counter("tidegate_requests_total")
         self.request_outcomes = counter("tidegate_request_outcomes_total")
+        self.model_requests = counter("tidegate_model_requests_total")
         self.duration = histogram("tidegate_request_duration_seconds")
         self.overhead = histogram("tidegate_overhead_seconds")
         self.upstream_requests = counter("tidegate_upstream_requests_total")

@@ -14,6 +14,8 @@ from tidegate.pipeline.failure import UpstreamRefusal
 from tidegate.pipeline.gateway import Gateway
 from tidegate.pipeline.meters import exemplar_of
 
+#: Outcomes that say of a model that nobody answered for it.
+_FAILED = frozenset({"stream_cut", "upstream_error", "upstream_timeout", "service_unavailable"})
 _JSON = b"content-type: application/json\r\n"
 
 
@@ -65,6 +67,9 @@ def settle(gateway: Gateway, call: Call, status: int) -> None:
     meters = gateway.meters.endpoint(endpoint.name)
     meters.status(status).inc()
     meters.outcome(call.outcome, call.stream).inc()
+    if call.model is not None:
+        result = "ok" if call.outcome == "ok" else "failed" if call.outcome in _FAILED else "other"
+        gateway.meters.model_requests.labels(call.model, result).inc()
     series = meters.stream_duration if call.stream else meters.whole_duration
     series.observe(duration_s)
     if now_s >= series.exemplar_due_s:

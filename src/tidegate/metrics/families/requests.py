@@ -14,6 +14,15 @@ REQUESTS = Family(
     values={"status": _STATUSES},
     moves="before the answer's last byte leaves",
 )
+MODEL_REQUESTS = Family(
+    "tidegate_model_requests_total",
+    "counter",
+    "Requests by the configured model that clients asked for: ok, failed (no target and no fallback "
+    "brought a whole answer), other (the client left, or was refused for its own sake).",
+    labels=("model", "outcome"),
+    values={"outcome": frozenset({"ok", "failed", "other"})},
+    moves="before the answer's last byte leaves",
+)
 REQUEST_OUTCOMES = Family(
     "tidegate_request_outcomes_total",
     "counter",
@@ -37,10 +46,12 @@ REQUEST_OUTCOMES = Family(
                 "model_not_found",
                 "not_found",
                 "permission_denied",
+                "previous_response_not_found",
                 "rate_limit_exceeded",
                 "request_timeout",
                 "request_too_large",
                 "service_unavailable",
+                "unsupported_by_model",
                 "upstream_error",
                 "upstream_refused",
                 "upstream_timeout",

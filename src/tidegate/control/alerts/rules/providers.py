@@ -5,6 +5,7 @@ from __future__ import annotations
 from tidegate.control.alerts.conditions import Compare, Either
 from tidegate.control.alerts.expressions import Events, Increase, Rate, Ratio
 from tidegate.control.alerts.rule import AlertRule
+from tidegate.metrics.families.requests import MODEL_REQUESTS
 from tidegate.metrics.families.upstream import UPSTREAM_REQUESTS
 from tidegate.metrics.families.usage import COST, TOKENS, UNPRICED
 from tidegate.metrics.families.waste import WASTED_COST, WASTED_TOKENS
@@ -16,6 +17,8 @@ FAILED_ATTEMPTS = frozenset(
 
 #: Our credential that is refused shows as http_4xx, like clients' mistakes, but there all fail.
 _NO_ANSWER = FAILED_ATTEMPTS | {"http_4xx"}
+
+_FAILED = frozenset({"failed"})
 
 
 def _failing(by: str, failed: frozenset[str], floor: float) -> Ratio:
@@ -55,12 +58,22 @@ PROVIDER_RULES = (
         "TidegateModelFailing",
         "critical",
         120,
-        "A model gets no answer from any of its providers",
-        "No target answers for {{ $labels.model }}: {{ $value | humanizePercentage }} of the "
-        "attempts fail",
-        "Every provider of this model fails, so its clients get errors unless a fallback takes "
-        "over.",
-        Compare(_failing("model", _NO_ANSWER, 0.02), ">", 0.95),
+        "No target and no fallback of a model answers",
+        "Nobody answers for {{ $labels.model }}: {{ $value | humanizePercentage }} of its requests "
+        "fail",
+        "Every target of this configured model fails, and so do its fallbacks: its clients get "
+        "errors.",
+        Compare(
+            Ratio(
+                Rate(MODEL_REQUESTS, window_s=300, match={"outcome": _FAILED}, by=("model",)),
+                Rate(
+                    MODEL_REQUESTS, window_s=300, match={"outcome": _FAILED | {"ok"}}, by=("model",)
+                ),
+                floor=0.02,
+            ),
+            ">",
+            0.95,
+        ),
     ),
     AlertRule(
         "TidegateModelUnpriced",
