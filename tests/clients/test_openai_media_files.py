@@ -302,6 +302,20 @@ def test_paths_that_play_tricks_are_refused(
     assert len(upstream.seen) == before
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/acme/files", "/acme/%66iles/file-1/content", "/acme/Responses/resp_1", "/acme/batches;x"],
+)
+def test_objects_of_another_key_cannot_be_reached_directly(
+    gateway: RunningGateway, upstream: MediaUpstream, path: str
+) -> None:
+    """403, however the collection is spelled: only /v1 knows whose an object is."""
+    before = len(upstream.seen)
+    answer = get(gateway.port, path, f"authorization: Bearer {ANN}")
+    assert answer.status == 403, answer.body
+    assert len(upstream.seen) == before
+
+
 def test_the_absolute_form_goes_nowhere_else(
     gateway: RunningGateway, upstream: MediaUpstream
 ) -> None:

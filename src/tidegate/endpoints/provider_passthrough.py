@@ -68,6 +68,9 @@ _PATH = re.compile(rb"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]+")
 _TRICKS = re.compile(rb"%(?![0-9a-f]{2})|%[01]|%7f|%2[ef5]|%5c|//", re.IGNORECASE)
 _QUERY = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=:@%/?\[\]|{}\"<>^`\\-]*")
 
+#: Collections whose objects are one key's own, in OpenAI's API.
+_OWNED = frozenset({b"batches", b"conversations", b"files", b"responses"})
+
 #: Where some clients put their key. Ours is read from headers alone, and goes nowhere.
 _CREDENTIALS = frozenset(
     {b"key", b"api_key", b"api-key", b"apikey", b"access_token", b"x-api-key", b"x-goog-api-key"}
@@ -90,6 +93,11 @@ async def serve_passthrough(gateway: Gateway, call: Call) -> None:
         allow = b", ".join(_METHODS).decode()
         raise MethodNotAllowed(f"Use one of {allow}.", allow=allow)
     path = _checked(b"/" + rest, exchange.query)
+    if "openai" in provider.operations and _names_owned(rest):
+        raise Forbidden(
+            "Files, batches, responses and conversations belong to the key that made them; "
+            "ask for them under /v1, where that is looked after."
+        )
     body = exchange.body
     if body is None:
         body = await exchange.read_body(call.state.snapshot.edge.max_body_bytes)
@@ -122,6 +130,14 @@ def _checked(path: bytes, query: bytes) -> bytes:
         raise BadRequest("The query cannot be passed on as it is.")
     kept = b"&".join([pair for pair in query.split(b"&") if not _is_credential(pair)])
     return path + b"?" + kept if kept else path
+
+
+def _names_owned(path: bytes) -> bool:
+    """Whether a path leads to objects that another key may have made, however it is spelled."""
+    return any(
+        unquote_to_bytes(segment.partition(b";")[0]).lower() in _OWNED
+        for segment in path.split(b"/")
+    )
 
 
 def _is_credential(pair: bytes) -> bool:
