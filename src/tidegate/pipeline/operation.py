@@ -44,6 +44,8 @@ class Operation:
         default_lines: Header lines that such a request must have, by the name of the header.
         estimates: See `Call.estimates`.
         embeds: The same as `wire`, for embeddings.
+        versions: Header that says for which version a request is written, and those that can be
+            translated; a target that has the operation judges for itself.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Operation:
     default_lines: tuple[tuple[bytes, bytes], ...] = ()
     estimates: Literal["tokens", "input", "none"] = "tokens"
     embeds: EmbeddingFront | None = None
+    versions: tuple[bytes, frozenset[bytes]] | None = None
 
 
 def _completion_stream(call: Call) -> Scanner:
@@ -125,6 +128,7 @@ MESSAGE = Operation(
     wire=MESSAGES,
     forwards=frozenset({b"anthropic-version", b"anthropic-beta"}),
     default_lines=((b"anthropic-version", b"anthropic-version: 2023-06-01\r\n"),),
+    versions=(b"anthropic-version", frozenset({b"2023-06-01", b"2026-10-21"})),
 )
 
 

@@ -239,10 +239,19 @@ def read_neutral(call: Call, front: Wire, request: _Request) -> NeutralRequest:
     """Return the request in neutral form, read once. Raises `BadRequest`."""
     neutral = request.neutral
     if neutral is None:
+        if call.operation.versions is not None:
+            _check_version(call, *call.operation.versions)
         neutral = request.neutral = front.decode_request(request.body)
         # Where the path says them, the body does not.
         neutral.model, neutral.stream = request.model, call.stream
     return neutral
+
+
+def _check_version(call: Call, header: bytes, known: frozenset[bytes]) -> None:
+    version = call.exchange.headers.get(header)
+    if version is not None and version not in known:
+        name, listed = header.decode(), ", ".join(sorted(v.decode() for v in known))
+        raise BadRequest(f"'{name}' must be one of: {listed}.", param=name)
 
 
 def read_ahead(call: Call, request: _Request, route: ModelRoute) -> None:
