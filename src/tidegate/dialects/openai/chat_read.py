@@ -36,6 +36,7 @@ from tidegate.dialects.openai.chat_parts import (
     citation_of_annotation,
     thinking_of_details,
 )
+from tidegate.dialects.openai.custom_format import from_chat
 from tidegate.dialects.reading import (
     FLAG,
     INTEGER,
@@ -150,7 +151,7 @@ def _read_tools(request: NeutralRequest, fields: Fields) -> None:
                 Tool(
                     item.custom.name,
                     item.custom.description,
-                    custom_format=bytes(item.custom.format),
+                    custom_format=from_chat(bytes(item.custom.format)),
                     cache=_cache(item.cache_control),
                 )
             )

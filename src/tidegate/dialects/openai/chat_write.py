@@ -19,6 +19,7 @@ from tidegate.dialects.neutral import (
 )
 from tidegate.dialects.openai.chat_messages import MessagesWriter
 from tidegate.dialects.openai.chat_parts import NAME
+from tidegate.dialects.openai.custom_format import to_chat
 from tidegate.dialects.unreadable import UNREADABLE
 from tidegate.dialects.wire import Quirks
 
@@ -101,7 +102,7 @@ class _Writer(MessagesWriter):
             function["description"] = tool.description
         if tool.custom_format is not None:
             if tool.custom_format != b"{}":
-                function["format"] = msgspec.Raw(tool.custom_format)
+                function["format"] = msgspec.Raw(to_chat(tool.custom_format))
             return {"type": "custom", "custom": function}
         if tool.schema is not None:
             function["parameters"] = msgspec.Raw(tool.schema)
