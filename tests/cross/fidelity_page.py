@@ -26,9 +26,9 @@ _BACK_TITLES = {
 _HEAD = """\
 # What gets lost between an SDK and a provider
 
-Written by `.venv/bin/python scripts/fidelity_matrix.py` from the tests themselves: each SDK plays
-each scenario through a real gateway against each provider's wire format, which refuses what the real
-one refuses. A column is what the provider speaks.
+Written by `.venv/bin/python scripts/fidelity_matrix.py` from the tests themselves: each SDK
+plays each scenario through a real gateway against each provider's format, which refuses what the
+real one refuses. A column is what the provider speaks.
 
 - **exact**: all that the request says arrived, all that the answer says was seen.
 - A field is listed where the provider has no place for it: the request went on without it, or

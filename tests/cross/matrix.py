@@ -84,6 +84,7 @@ providers:
 {providers}
 models:
 {models}
+  priced: {{targets: [{{provider: openai, model: gpt-4o}}]}}
 limits:
   wide: {{per: key, requests: 1000000, window: 1m}}
 keys:

@@ -6,18 +6,19 @@ from collections.abc import Iterator
 
 import pytest
 from tests.cross.fidelity_page import PAGE, render, table
-from tests.cross.matrix import BACKS, FRONTS, Matrix, running
+from tests.cross.matrix import BACKS, FRONTS, Matrix
 from tests.cross.seen import SCENARIOS
+from tests.fakes.strict.server import StrictUpstream
+from tests.running import RunningGateway
 
 pytestmark = pytest.mark.process
 
 
 @pytest.fixture(scope="module")
-def matrix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
-    with running(tmp_path_factory.mktemp("cross")) as (upstream, gateway):
-        playing = Matrix(upstream, gateway)
-        yield playing
-        playing.close()
+def matrix(strict: tuple[StrictUpstream, RunningGateway]) -> Iterator[Matrix]:
+    playing = Matrix(*strict)
+    yield playing
+    playing.close()
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
