@@ -159,7 +159,8 @@ def codex(model: str) -> dict[str, Any]:
     shell = {"type": "function", "name": "shell", "description": "Runs a command.",
              "strict": False, "parameters": BASH["input_schema"]}  # fmt: skip
     patch = {"type": "custom", "name": "apply_patch", "description": "Edits files.",
-             "format": {"type": "grammar", "syntax": "lark", "definition": "start: /.+/"}}  # fmt: skip
+             "format": {"type": "grammar", "syntax": "lark", "definition": "start: /.+/"},
+             }  # fmt: skip
     return {
         "model": model,
         "instructions": "You are a coding agent.",

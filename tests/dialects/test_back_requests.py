@@ -1,0 +1,161 @@
+"""What Bedrock and Cohere are sent, and what is said of the rest."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from tests.dialects.wire_samples import QUIRKS, requests
+from tests.fakes.strict.bedrock_converse import BedrockConverse
+from tests.fakes.strict.cohere_chat import CohereChat
+from tests.fakes.strict.wire import Asked
+
+from tidegate.dialects import neutral as n
+from tidegate.dialects.fidelity import FEATURES
+from tidegate.dialects.wire import Quirks, UnreadableAnswer
+from tidegate.dialects.wires import BACKS
+
+BEDROCK, COHERE = BACKS["bedrock"], BACKS["cohere"]
+SCHEMA = b'{"type":"object","properties":{"a":{"type":"number"}}}'
+TOOL = n.Tool("f", "does f", SCHEMA)
+CALL = n.Message("assistant", [n.ToolUse("call:1", "f", '{"a": 1.50}')])
+RESULT = n.Message("user", [n.ToolResult("call:1", [n.Text("no")], is_error=True)])
+
+
+def _ask(**more: Any) -> n.NeutralRequest:
+    messages = more.pop("messages", [n.Message("user", [n.Text("hi")])])
+    return n.NeutralRequest("openai", "m", messages, **more)
+
+
+def _written(name: str, request: n.NeutralRequest, quirks: Quirks = Quirks()) -> Any:  # noqa: B008
+    body, losses = BACKS[name].encode_request(request, "m", quirks)
+    return json.loads(body), {(loss.feature, loss.kind) for loss in losses}
+
+
+@pytest.mark.parametrize("name", ["bedrock", "cohere"])
+@settings(max_examples=100, deadline=None)
+@given(request=requests(), quirks=QUIRKS)
+def test_losses_are_named_by_known_features(
+    name: str, request: n.NeutralRequest, quirks: Quirks
+) -> None:
+    """Whatever is asked, the request can be written, and every loss is of the closed set."""
+    body, losses = BACKS[name].encode_request(request, "m", quirks)
+    assert json.loads(body)["messages"]
+    assert {loss.feature for loss in losses} <= FEATURES
+
+
+def test_bedrock_takes_a_schema_as_text() -> None:
+    """Name and description go along; a request for any JSON has no place."""
+    wanted = n.ResponseFormat("json_schema", "shape", "what", SCHEMA, True)
+    body, losses = _written("bedrock", _ask(response_format=wanted))
+    given_schema = body["outputConfig"]["textFormat"]["structure"]["jsonSchema"]
+    assert given_schema == {"schema": SCHEMA.decode(), "name": "shape", "description": "what"}
+    assert losses == set()
+    body, losses = _written("bedrock", _ask(response_format=n.ResponseFormat("json")))
+    assert "outputConfig" not in body
+    assert losses == {("response_format", "dropped")}
+    quirks = Quirks(unsupported=frozenset({"response_format"}))
+    _, losses = _written("bedrock", _ask(response_format=wanted), quirks)
+    assert losses == {("response_format", "dropped")}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "carried"),
+    [
+        (b'{"k":"v"}', True),
+        (b'{"k":1}', False),
+        (b'{"k":"line\\nbreak"}', False),
+        (b'{"k":""}', False),
+        (b"{}", False),
+    ],
+)
+def test_bedrock_takes_plain_labels_only(metadata: bytes, carried: bool) -> None:
+    """Others would make it refuse the request."""
+    body, losses = _written("bedrock", _ask(metadata=metadata))
+    assert ("requestMetadata" in body) is carried
+    assert (("metadata", "dropped") in losses) is not carried
+
+
+@pytest.mark.parametrize(
+    ("tools", "choice", "expected"),
+    [
+        ([TOOL], n.ToolChoice("none"), {"tool_use", "tool", "tool_choice"}),
+        ([], None, {"tool_use"}),
+    ],
+)
+def test_bedrock_hears_of_tools_wherever_there_are_calls(
+    tools: list[n.Tool | n.OpaqueTool], choice: n.ToolChoice | None, expected: set[str]
+) -> None:
+    """It refuses turns with calls in a request without tools."""
+    asked = _ask(
+        messages=[n.Message("user", [n.Text("hi")]), CALL, RESULT], tools=tools, tool_choice=choice
+    )
+    body, losses = _written("bedrock", asked)
+    assert [tool["toolSpec"]["name"] for tool in body["toolConfig"]["tools"]] == ["f"]
+    assert losses == {(feature, "approximated") for feature in expected}
+    assert BedrockConverse().problem(body, Asked("m", stream=False)) is None
+
+
+def test_bedrock_is_told_of_no_tool_where_none_may_be_called() -> None:
+    """Without calls in the conversation, that is what `none` comes to."""
+    body, losses = _written("bedrock", _ask(tools=[TOOL], tool_choice=n.ToolChoice("none")))
+    assert "toolConfig" not in body
+    assert losses == {("tool", "approximated"), ("tool_choice", "approximated")}
+
+
+def test_bedrock_wants_turns_that_alternate() -> None:
+    """Neighbours of one role become one turn, results first; ids keep to its signs."""
+    turns = [
+        n.Message("user", [n.Text("one")]),
+        n.Message("user", [n.Text("two")]),
+        CALL,
+        n.Message("user", [n.Text("so"), *RESULT.parts]),
+    ]
+    body, _ = _written("bedrock", _ask(messages=turns, tools=[TOOL]))
+    assert [turn["role"] for turn in body["messages"]] == ["user", "assistant", "user"]
+    result, text = body["messages"][2]["content"]
+    assert result["toolResult"]["toolUseId"] == "call_1"
+    assert result["toolResult"]["status"] == "error"
+    assert text == {"text": "so"}
+    assert BedrockConverse().problem(body, Asked("m", stream=False)) is None
+
+
+def test_cohere_is_told_of_failures_in_words() -> None:
+    """It has no flag for them."""
+    asked = _ask(messages=[n.Message("user", [n.Text("hi")]), CALL, RESULT], tools=[TOOL])
+    body, losses = _written("cohere", asked)
+    assert body["messages"][-1] == {
+        "role": "tool",
+        "tool_call_id": "call:1",
+        "content": "Error: no",
+    }
+    assert losses == {("tool_result.is_error", "approximated")}
+    assert CohereChat().problem(body, Asked("m", stream=False)) is None
+
+
+def test_cohere_penalties_have_their_own_scale() -> None:
+    """From 0 to 1; what lies outside is bent and named."""
+    body, losses = _written("cohere", _ask(presence_penalty=-1.0, frequency_penalty=0.5))
+    assert (body["presence_penalty"], body["frequency_penalty"]) == (0.0, 0.5)
+    assert losses == {("presence_penalty", "approximated")}
+
+
+@pytest.mark.parametrize("name", ["bedrock", "cohere"])
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"output":1}', b"\xff", b'{"message":7}'])
+def test_an_answer_that_is_none_is_unreadable(name: str, body: bytes) -> None:
+    """Never an empty answer, never another exception."""
+    with pytest.raises(UnreadableAnswer):
+        BACKS[name].decode_answer(body)
+
+
+@pytest.mark.parametrize("name", list(BACKS))
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>busy</html>", b"[]", b"null", b'{"error":7}', b"\xff"]
+)
+def test_a_refusal_without_words_keeps_its_status(name: str, body: bytes) -> None:
+    """A proxy in front of the provider may have written it."""
+    error = BACKS[name].decode_error(429, body)
+    assert (error.status, error.kind) == (429, "rate_limit_error")
+    assert error.message
