@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from tests.dialects.wire_samples import QUIRKS, requests
 from tests.fakes.strict.bedrock_converse import BedrockConverse
 from tests.fakes.strict.cohere_chat import CohereChat
-from tests.fakes.strict.wire import Asked
+from tests.fakes.strict.scenarios import SIGNATURE
+from tests.fakes.strict.server import WIRES as STRICT_WIRES
+from tests.fakes.strict.wire import KEY, Asked, StrictWire
 
 from tidegate.dialects import neutral as n
 from tidegate.dialects.fidelity import FEATURES
@@ -44,6 +46,40 @@ def test_losses_are_named_by_known_features(
     body, losses = BACKS[name].encode_request(request, "m", quirks)
     assert json.loads(body)["messages"]
     assert {loss.feature for loss in losses} <= FEATURES
+
+
+@pytest.mark.parametrize("strict", STRICT_WIRES, ids=lambda wire: wire.name)
+@settings(max_examples=150, deadline=None)
+@given(request=requests())
+def test_no_provider_refuses_what_is_made_for_it(
+    strict: StrictWire, request: n.NeutralRequest
+) -> None:
+    """Any request that makes sense becomes one that the provider's own rules allow."""
+    _make_sense(request)
+    quirks = Quirks(thinking="effort" if strict.name in ("openai", "responses") else "budget")
+    body, _ = BACKS[strict.name].encode_request(request, "m", quirks)
+    headers = {"x-api-key": KEY, "anthropic-version": quirks.version}
+    if strict.name == "anthropic":
+        assert strict.problem_of_headers(headers) is None
+    assert strict.problem(json.loads(body), Asked("m", request.stream)) is None
+
+
+def _make_sense(request: n.NeutralRequest) -> None:
+    """Put real base64 and real proofs where the samples have words, and keep to the scales."""
+    for message in request.messages:
+        for part in message.parts:
+            inner = part.parts if isinstance(part, n.ToolResult) else []
+            for media in [part, *inner]:
+                if isinstance(media, (n.Image, n.Document, n.Audio)) and media.data:
+                    media.data = "iVBORw0KGgo="
+                if isinstance(media, n.Thinking) and media.signature:
+                    media.signature = SIGNATURE
+                if isinstance(media, n.Thinking) and media.redacted:
+                    media.redacted = SIGNATURE
+    if request.top_p is not None:
+        request.top_p = min(request.top_p, 1.0)
+    if request.top_logprobs is not None:
+        request.logprobs = True
 
 
 def test_bedrock_takes_a_schema_as_text() -> None:
@@ -133,6 +169,21 @@ def test_cohere_is_told_of_failures_in_words() -> None:
     }
     assert losses == {("tool_result.is_error", "approximated")}
     assert CohereChat().problem(body, Asked("m", stream=False)) is None
+
+
+def test_cohere_takes_a_schema_or_tools() -> None:
+    """It refuses both together; the tools stay, and the schema is named."""
+    wanted = n.ResponseFormat("json_schema", "shape", None, SCHEMA, True)
+    body, losses = _written("cohere", _ask(response_format=wanted, tools=[TOOL]))
+    assert "response_format" not in body
+    assert losses == {("response_format", "dropped")}
+
+
+def test_cohere_samples_from_less_than_all() -> None:
+    """The usual `top_p` of 1 is a little more than it takes."""
+    body, losses = _written("cohere", _ask(top_p=1.0, top_k=1000))
+    assert (body["p"], body["k"]) == (0.99, 500)
+    assert losses == {("top_p", "approximated"), ("top_k", "approximated")}
 
 
 def test_cohere_penalties_have_their_own_scale() -> None:

@@ -28,6 +28,13 @@ from tidegate.dialects.wire import Quirks
 from tidegate.errors import BadRequest
 
 MAX_STOPS = 5
+#: Field, feature, least and most: scales that end elsewhere than other dialects'.
+_SCALES = (
+    ("p", "top_p", 0.01, 0.99),
+    ("k", "top_k", 0, 500),
+    ("presence_penalty", "presence_penalty", 0.0, 1.0),
+    ("frequency_penalty", "frequency_penalty", 0.0, 1.0),
+)
 _NO_SCHEMA = msgspec.Raw(b'{"type":"object","properties":{}}')
 _CUSTOM_SCHEMA = msgspec.Raw(
     b'{"type":"object","properties":{"input":{"type":"string"}},"required":["input"]}'
@@ -235,20 +242,15 @@ def _add_sampling(
     given = (
         ("max_tokens", wanted),
         ("temperature", request.temperature),
-        ("p", request.top_p),
-        ("k", request.top_k),
         ("seed", request.seed),
     )
     body.update({name: value for name, value in given if value is not None})
-    for name, feature, penalty in (
-        ("presence_penalty", "presence_penalty", request.presence_penalty),
-        ("frequency_penalty", "frequency_penalty", request.frequency_penalty),
-    ):
-        if penalty is None:
-            continue
-        body[name] = min(max(penalty, 0.0), 1.0)
-        if body[name] != penalty:
-            losses.bend(feature)  # the scale is from 0 to 1 here
+    for name, feature, least, most in _SCALES:
+        value = getattr(request, feature)
+        if value is not None:
+            body[name] = min(max(value, least), most)
+            if body[name] != value:
+                losses.bend(feature)
     if request.stop:
         if len(request.stop) > MAX_STOPS:
             losses.bend("stop")
@@ -261,6 +263,9 @@ def _add_sampling(
 def _add_format(body: dict[str, Any], request: NeutralRequest, losses: Losses) -> None:
     wanted = request.response_format
     if wanted is None:
+        return
+    if "tools" in body:
+        losses.drop("response_format")  # the API refuses the two together
         return
     written: dict[str, Any] = {"type": "json_object"}
     if wanted.schema is not None:
