@@ -245,10 +245,10 @@ def _add_sampling(
         ("seed", request.seed),
     )
     body.update({name: value for name, value in given if value is not None})
-    for name, feature, least, most in _SCALES:
+    for name, feature, least, largest in _SCALES:
         value = getattr(request, feature)
         if value is not None:
-            body[name] = min(max(value, least), most)
+            body[name] = min(max(value, least), largest)
             if body[name] != value:
                 losses.bend(feature)
     if request.stop:
