@@ -65,11 +65,11 @@ def render(cells: Mapping[tuple[str, str, str], Cell]) -> str:
 
 def table(cells: Mapping[tuple[str, str, str], Cell]) -> str:
     """Return a run as a table of signs, for a terminal."""
-    lines = [f"{'':22}" + " ".join(f"{back:10}" for back in BACKS)]
+    lines = [f"{'':28}" + " ".join(f"{back:12}" for back in BACKS)]
     for front in FRONTS:
         for scenario in SCENARIOS:
             signs = [_sign(cells[front, back, scenario]) for back in BACKS]
-            lines.append(f"{front:10} {scenario:16}" + " ".join(f"{sign:10}" for sign in signs))
+            lines.append(f"{front:10}{scenario:18}" + " ".join(f"{sign:12}" for sign in signs))
     return "\n".join(lines)
 
 
