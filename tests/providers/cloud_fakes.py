@@ -17,9 +17,8 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from tests.fakes.strict.bedrock_converse import frame
 from typing_extensions import override
-
-from tidegate.dialects.bedrock.eventstream import frame
 
 WORDS = ["Hello", ", ", "world", "."]
 TEXT = "".join(WORDS)

@@ -94,21 +94,3 @@ def _headers(data: bytes) -> dict[str, str]:
     except (IndexError, KeyError, UnicodeDecodeError) as error:
         raise BadFrame("a header cannot be read") from error
     return found
-
-
-def frame(headers: dict[str, str], payload: bytes) -> bytes:
-    """Return one message as it stands in a stream."""
-    packed = b"".join(
-        [
-            bytes((len(name),))
-            + name.encode("ascii")
-            + bytes((_TEXT_TYPE,))
-            + len(value.encode()).to_bytes(2, "big")
-            + value.encode()
-            for name, value in headers.items()
-        ]
-    )
-    prelude = struct.pack(">II", _LEAST_FRAME + len(packed) + len(payload), len(packed))
-    head = prelude + _CRC.pack(zlib.crc32(prelude))
-    whole = head + packed + payload
-    return whole + _CRC.pack(zlib.crc32(whole))

@@ -17,7 +17,7 @@ REQUESTS = Family(
 MODEL_REQUESTS = Family(
     "tidegate_model_requests_total",
     "counter",
-    "Requests by the configured model that clients asked for: ok, failed (no target and no fallback "
+    "Requests by the configured model that clients asked for: ok, failed (no target or fallback "
     "brought a whole answer), other (the client left, or was refused for its own sake).",
     labels=("model", "outcome"),
     values={"outcome": frozenset({"ok", "failed", "other"})},
