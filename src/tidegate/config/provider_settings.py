@@ -31,7 +31,8 @@ class ProviderSettings(Section):
     )
     base_url: BaseUrl | None = Field(
         default=None,
-        description="Where its API starts, `/v1` included. Default: the kind's own; "
+        description="Where its API starts, as in the list of providers: `/v1` included, but for "
+        "Anthropic. Default: the kind's own; "
         "`openai-compatible` has none.",
     )
     api_key: Secret | None = Field(

@@ -16,7 +16,8 @@ _FIELDS = {"anthropic": "input_tokens", "gemini": "totalTokens"}
 
 async def count_tokens(gateway: Gateway, call: Call, request: Request, route: ModelRoute) -> None:
     """Answer with the number of input tokens; `x-tidegate-usage` marks an estimate."""
-    if any(call.operation.name in target.paths for step in route.chain for target in step.targets):
+    # Not by a fallback: who counts must not be another place than who would answer.
+    if any(call.operation.name in target.paths for target in route.targets):
         await run_attempts(gateway, call, request, route)
         return
     estimator = route.targets[0].estimator
