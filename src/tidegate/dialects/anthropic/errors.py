@@ -18,7 +18,7 @@ import msgspec
 from tidegate.clock import wall_ms
 from tidegate.dialects.encode import encode_json
 from tidegate.dialects.neutral import WireError
-from tidegate.dialects.openai.errors import LimitStateView
+from tidegate.dialects.openai.errors import LimitStateView, ietf_lines
 from tidegate.dialects.unreadable import UNREADABLE
 from tidegate.errors import GatewayError
 
@@ -132,14 +132,7 @@ def limit_headers(states: Sequence[LimitStateView], now_ms: Callable[[], int] = 
     """
     if not states:
         return b""
-    policies = b", ".join([rule.policy_item for rule, _, _ in states])
-    current = b", ".join(
-        [
-            b"%b;r=%d;t=%d" % (rule.name_item, remaining, -(-wait_ns // 1_000_000_000))
-            for rule, remaining, wait_ns in states
-        ]
-    )
-    lines = b"ratelimit-policy: %b\r\nratelimit: %b\r\n" % (policies, current)
+    lines = ietf_lines(states)
     timed = [state for state in states if not state[0].is_concurrency]
     if not timed:
         return lines

@@ -16,7 +16,7 @@ import msgspec
 
 from tidegate.dialects.encode import encode_json
 from tidegate.dialects.neutral import WireError
-from tidegate.dialects.openai.errors import LimitStateView
+from tidegate.dialects.openai.errors import LimitStateView, ietf_lines
 from tidegate.dialects.unreadable import UNREADABLE
 from tidegate.errors import GatewayError
 
@@ -139,13 +139,4 @@ def decode_error(status: int, body: bytes) -> WireError:
 
 def limit_headers(states: Sequence[LimitStateView]) -> bytes:
     """Render the IETF pair of all limits; the vendor has no headers of its own."""
-    if not states:
-        return b""
-    policies = b", ".join([rule.policy_item for rule, _, _ in states])
-    current = b", ".join(
-        [
-            b"%b;r=%d;t=%d" % (rule.name_item, remaining, -(-wait_ns // 1_000_000_000))
-            for rule, remaining, wait_ns in states
-        ]
-    )
-    return b"ratelimit-policy: %b\r\nratelimit: %b\r\n" % (policies, current)
+    return ietf_lines(states) if states else b""

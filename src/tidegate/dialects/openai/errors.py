@@ -86,14 +86,7 @@ def limit_headers(states: Sequence[LimitStateView]) -> bytes:
             remaining,
             -(-reset_ns // 1_000_000_000),
         )
-    policies = b", ".join([rule.policy_item for rule, _, _ in states])
-    current = b", ".join(
-        [
-            b"%b;r=%d;t=%d" % (rule.name_item, remaining, -(-wait_ns // 1_000_000_000))
-            for rule, remaining, wait_ns in states
-        ]
-    )
-    lines = b"ratelimit-policy: %b\r\nratelimit: %b\r\n" % (policies, current)
+    lines = ietf_lines(states)
     # Requests at once are no requests per time: the vendor's headers cannot say them.
     timed = [state for state in states if not state[0].is_concurrency]
     if not timed:
@@ -104,6 +97,18 @@ def limit_headers(states: Sequence[LimitStateView]) -> bytes:
         b"x-ratelimit-reset-requests: %b\r\n%b"
         % (rule.amount, remaining, go_duration(reset_ns), lines)
     )
+
+
+def ietf_lines(states: Sequence[LimitStateView]) -> bytes:
+    """Render `ratelimit-policy` and `ratelimit`, which every dialect's answers have."""
+    policies = b", ".join([rule.policy_item for rule, _, _ in states])
+    current = b", ".join(
+        [
+            b"%b;r=%d;t=%d" % (rule.name_item, remaining, -(-wait_ns // 1_000_000_000))
+            for rule, remaining, wait_ns in states
+        ]
+    )
+    return b"ratelimit-policy: %b\r\nratelimit: %b\r\n" % (policies, current)
 
 
 def _remaining(state: LimitStateView) -> int:
