@@ -8,11 +8,19 @@ from typing import Any
 import msgspec
 
 from tidegate.dialects.fidelity import Losses
-from tidegate.dialects.neutral import NeutralRequest
+from tidegate.dialects.neutral import Message, NeutralRequest, Text, ToolUse
 from tidegate.dialects.wire import Quirks
 from tidegate.errors import BadRequest
 
 encode_json = msgspec.json.Encoder().encode
+
+#: The schema of a function without arguments.
+NO_SCHEMA = msgspec.Raw(b'{"type":"object","properties":{}}')
+
+#: A custom tool takes free text; as a function it has that as its one field.
+CUSTOM_SCHEMA = msgspec.Raw(
+    b'{"type":"object","properties":{"input":{"type":"string"}},"required":["input"]}'
+)
 
 _DATA_URL = re.compile(r"data:([^;,]*)(?:;[^;,]*)*;base64,", re.ASCII)
 
@@ -54,3 +62,24 @@ def json_object(text: str) -> bytes | None:
 def refuse_empty(path: str, why: str) -> BadRequest:
     """Return the error for a turn of which nothing is left."""
     return BadRequest(f"The model's provider cannot take {why}.", param=path)
+
+
+def call_arguments(call: ToolUse, losses: Losses) -> bytes:
+    """Return the arguments of an earlier call as a JSON object, which some APIs insist on.
+
+    Free text becomes the one field of a custom tool. Where the model wrote no JSON, it has to
+    see what it wrote.
+    """
+    if call.custom:
+        losses.bend("tool.custom")
+        return encode_json({"input": call.arguments})
+    found = json_object(call.arguments)
+    if found is None:
+        losses.bend("tool_use.arguments")
+        return encode_json({"arguments": call.arguments})
+    return found
+
+
+def says(message: Message) -> bool:
+    """Whether a turn says anything: empty texts do not."""
+    return any(not isinstance(part, Text) or part.text for part in message.parts)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from tidegate.dialects.anthropic.parts import NAME, write_citation
-from tidegate.dialects.encode import encode_json, json_object, refuse_empty
+from tidegate.dialects.encode import call_arguments, refuse_empty, says
 from tidegate.dialects.fidelity import Losses
 from tidegate.dialects.neutral import (
     Audio,
@@ -81,7 +81,7 @@ class PromptWriter:
                 system.extend(blocks)
                 continue
             if not blocks:
-                if message.parts and message.role == "user" and _says(message):
+                if message.parts and message.role == "user" and says(message):
                     raise refuse_empty(f"messages[{number}]", "anything of this turn")
                 continue  # an empty turn is refused there, and says nothing
             if turns and turns[-1]["role"] == message.role:
@@ -146,16 +146,7 @@ class PromptWriter:
         return block
 
     def _tool_use(self, part: ToolUse) -> dict[str, Any]:
-        if part.custom:
-            self.losses.bend("tool.custom")
-            arguments = encode_json({"input": part.arguments})
-        else:
-            found = json_object(part.arguments)
-            if found is None:
-                # The model wrote no JSON; it has to see what it wrote.
-                self.losses.bend("tool_use.arguments")
-                found = encode_json({"arguments": part.arguments})
-            arguments = found
+        arguments = call_arguments(part, self.losses)
         return {
             "type": "tool_use",
             "id": self._id(part.id),
@@ -271,11 +262,6 @@ class PromptWriter:
         self.losses.bend("cache_marker")
         for block in marked[1 : 1 - MAX_CACHE_MARKERS]:
             del block["cache_control"]
-
-
-def _says(message: Message) -> bool:
-    """Whether a turn says anything: empty texts do not."""
-    return any(not isinstance(part, Text) or part.text for part in message.parts)
 
 
 def _marked_blocks(item: dict[str, Any]) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ import msgspec
 
 from tidegate.dialects.anthropic.parts import NAME
 from tidegate.dialects.anthropic.prompt_write import PromptWriter
-from tidegate.dialects.encode import encode_json, report_leftovers
+from tidegate.dialects.encode import CUSTOM_SCHEMA, NO_SCHEMA, encode_json, report_leftovers
 from tidegate.dialects.fidelity import Loss
 from tidegate.dialects.neutral import (
     NeutralRequest,
@@ -38,13 +38,6 @@ _BUDGET_OF_EFFORT = {
 _EFFORTS = {"low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max"}
 
 _CHOICES = {"auto": "auto", "none": "none", "required": "any", "tool": "tool"}
-
-_NO_SCHEMA = msgspec.Raw(b'{"type":"object","properties":{}}')
-
-#: A custom tool takes free text; here it becomes the one field of an object.
-CUSTOM_SCHEMA = msgspec.Raw(
-    b'{"type":"object","properties":{"input":{"type":"string"}},"required":["input"]}'
-)
 
 
 def encode_request(request: NeutralRequest, model: str, quirks: Quirks) -> tuple[bytes, list[Loss]]:
@@ -105,9 +98,7 @@ class _Writer(PromptWriter):
             self.losses.bend("tool.custom")
             written["input_schema"] = CUSTOM_SCHEMA
         else:
-            written["input_schema"] = (
-                _NO_SCHEMA if tool.schema is None else msgspec.Raw(tool.schema)
-            )
+            written["input_schema"] = NO_SCHEMA if tool.schema is None else msgspec.Raw(tool.schema)
         if tool.strict is not None and self._takes("tool.strict"):
             written["strict"] = tool.strict
         written.update(self._cache(tool.cache))

@@ -13,14 +13,21 @@ from typing import Any
 import msgspec
 
 from tidegate.dialects.bedrock.answer import NAME
-from tidegate.dialects.encode import encode_json, json_object, refuse_empty, report_leftovers
+from tidegate.dialects.encode import (
+    CUSTOM_SCHEMA,
+    NO_SCHEMA,
+    call_arguments,
+    encode_json,
+    refuse_empty,
+    report_leftovers,
+    says,
+)
 from tidegate.dialects.fidelity import Loss, Losses
 from tidegate.dialects.neutral import (
     Audio,
     CacheMarker,
     Document,
     Image,
-    Message,
     NeutralRequest,
     OpaquePart,
     OpaqueTool,
@@ -55,10 +62,6 @@ _DOCUMENT_FORMATS = {
     "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "xlsx",
 }
 _BUDGET_OF_EFFORT = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384}
-_NO_SCHEMA = msgspec.Raw(b'{"type":"object","properties":{}}')
-_CUSTOM_SCHEMA = msgspec.Raw(
-    b'{"type":"object","properties":{"input":{"type":"string"}},"required":["input"]}'
-)
 #: Features that the API has no place for: how to see that a request has one.
 _ABSENT = (
     ("seed", None),
@@ -121,7 +124,7 @@ class _Prompt:
                 system += blocks
                 continue
             if not blocks:
-                if message.role == "user" and _says(message):
+                if message.role == "user" and says(message):
                     raise refuse_empty(f"messages[{number}]", "anything of this turn")
                 continue
             if turns and turns[-1]["role"] == message.role:
@@ -178,15 +181,7 @@ class _Prompt:
         return [{"cachePoint": point}]
 
     def _tool_use(self, part: ToolUse) -> dict[str, Any]:
-        if part.custom:
-            self._losses.bend("tool.custom")
-            arguments = encode_json({"input": part.arguments})
-        else:
-            found = json_object(part.arguments)
-            if found is None:
-                self._losses.bend("tool_use.arguments")
-                found = encode_json({"arguments": part.arguments})
-            arguments = found
+        arguments = call_arguments(part, self._losses)
         call = {"toolUseId": _id(part.id), "name": part.name, "input": msgspec.Raw(arguments)}
         return {"toolUse": call}
 
@@ -312,9 +307,9 @@ class _Settings:
             spec["description"] = tool.description
         if tool.custom_format is not None:
             self._losses.bend("tool.custom")
-            spec["inputSchema"] = {"json": _CUSTOM_SCHEMA}
+            spec["inputSchema"] = {"json": CUSTOM_SCHEMA}
         else:
-            schema = _NO_SCHEMA if tool.schema is None else msgspec.Raw(tool.schema)
+            schema = NO_SCHEMA if tool.schema is None else msgspec.Raw(tool.schema)
             spec["inputSchema"] = {"json": schema}
         if tool.strict is not None:
             if "tool.strict" in self._quirks.unsupported:
@@ -444,7 +439,3 @@ def _tidy(blocks: list[Any]) -> None:
 def _id(identifier: str) -> str:
     """Return a call's id in the signs that the API takes; the same one every time."""
     return (_BAD_ID_SIGNS.sub("_", identifier) or "call")[:64]
-
-
-def _says(message: Message) -> bool:
-    return any(not isinstance(part, Text) or part.text for part in message.parts)

@@ -6,7 +6,15 @@ from typing import Any
 
 import msgspec
 
-from tidegate.dialects.encode import encode_json, json_object, refuse_empty, report_leftovers
+from tidegate.dialects.encode import (
+    CUSTOM_SCHEMA,
+    NO_SCHEMA,
+    encode_json,
+    json_object,
+    refuse_empty,
+    report_leftovers,
+    says,
+)
 from tidegate.dialects.fidelity import Loss, Losses
 from tidegate.dialects.neutral import (
     Audio,
@@ -34,10 +42,6 @@ _SCALES = (
     ("k", "top_k", 0, 500),
     ("presence_penalty", "presence_penalty", 0.0, 1.0),
     ("frequency_penalty", "frequency_penalty", 0.0, 1.0),
-)
-_NO_SCHEMA = msgspec.Raw(b'{"type":"object","properties":{}}')
-_CUSTOM_SCHEMA = msgspec.Raw(
-    b'{"type":"object","properties":{"input":{"type":"string"}},"required":["input"]}'
 )
 _BUDGET_OF_EFFORT = {"minimal": 512, "low": 1024, "medium": 8192, "high": 24576}
 
@@ -85,7 +89,7 @@ class _Turns:
                 self._losses.drop("message.name")
             before = len(turns)
             turns += self._turns(message)
-            if len(turns) == before and message.role == "user" and _says(message):
+            if len(turns) == before and message.role == "user" and says(message):
                 raise refuse_empty(f"messages[{number}]", "anything of this turn")
         if request.cache_last is not None:
             self._cache(request.cache_last)
@@ -224,9 +228,9 @@ def _tool(tool: Tool, losses: Losses) -> dict[str, Any]:
         function["description"] = tool.description
     if tool.custom_format is not None:
         losses.bend("tool.custom")
-        function["parameters"] = _CUSTOM_SCHEMA
+        function["parameters"] = CUSTOM_SCHEMA
     else:
-        function["parameters"] = _NO_SCHEMA if tool.schema is None else msgspec.Raw(tool.schema)
+        function["parameters"] = NO_SCHEMA if tool.schema is None else msgspec.Raw(tool.schema)
     if tool.strict is not None:
         losses.bend("tool.strict")  # one setting for all tools there
     return {"type": "function", "function": function}
@@ -303,7 +307,3 @@ def _add_thinking(
     elif reasoning.mode == "between_tools":
         losses.bend("reasoning")
     body["thinking"] = thinking
-
-
-def _says(message: Message) -> bool:
-    return any(not isinstance(part, Text) or part.text for part in message.parts)

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from tidegate.dialects.encode import encode_json, json_object, refuse_empty
+from tidegate.dialects.encode import call_arguments, json_object, refuse_empty, says
 from tidegate.dialects.fidelity import Losses
 from tidegate.dialects.gemini.parts import NAME
 from tidegate.dialects.neutral import (
@@ -16,7 +16,6 @@ from tidegate.dialects.neutral import (
     CacheMarker,
     Document,
     Image,
-    Message,
     NeutralRequest,
     Part,
     Refusal,
@@ -65,7 +64,7 @@ class PromptWriter:
                 system.extend(parts)
                 continue
             if not parts:
-                if message.role == "user" and _says(message):
+                if message.role == "user" and says(message):
                     raise refuse_empty(f"messages[{number}]", "anything of this turn")
                 continue
             role = "model" if message.role == "assistant" else "user"
@@ -111,16 +110,7 @@ class PromptWriter:
     def _call(self, part: ToolUse) -> dict[str, Any]:
         self._cache(part.cache)
         self._names[part.id] = part.name
-        if part.custom:
-            self.losses.bend("tool.custom")
-            arguments = encode_json({"input": part.arguments})
-        else:
-            found = json_object(part.arguments)
-            if found is None:
-                # The model wrote no JSON; it has to see what it wrote.
-                self.losses.bend("tool_use.arguments")
-                found = encode_json({"arguments": part.arguments})
-            arguments = found
+        arguments = call_arguments(part, self.losses)
         call: dict[str, Any] = {"name": part.name, "args": msgspec.Raw(arguments)}
         if part.id:
             call["id"] = part.id
@@ -248,8 +238,3 @@ def _file(uri: str, mime: str) -> dict[str, Any]:
 
 def _mime_of(url: str, otherwise: str) -> str:
     return mimetypes.guess_type(urlsplit(url).path)[0] or otherwise
-
-
-def _says(message: Message) -> bool:
-    """Whether a turn says anything: empty texts do not."""
-    return any(not isinstance(part, Text) or part.text for part in message.parts)

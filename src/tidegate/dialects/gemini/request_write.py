@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from tidegate.dialects.encode import encode_json, report_leftovers
+from tidegate.dialects.encode import CUSTOM_SCHEMA, encode_json, report_leftovers
 from tidegate.dialects.fidelity import Loss
 from tidegate.dialects.gemini.parts import NAME
 from tidegate.dialects.gemini.prompt_write import PromptWriter
@@ -34,10 +34,6 @@ _BUDGET_OF_EFFORT = {
 }
 
 _LEVELS = {"minimal": "MINIMAL", "low": "LOW", "medium": "MEDIUM", "high": "HIGH", "xhigh": "XHIGH"}
-
-_CUSTOM_SCHEMA = msgspec.Raw(
-    b'{"type":"object","properties":{"input":{"type":"string"}},"required":["input"]}'
-)
 
 
 def encode_request(request: NeutralRequest, model: str, quirks: Quirks) -> tuple[bytes, list[Loss]]:
@@ -97,7 +93,7 @@ class _Writer(PromptWriter):
             written["description"] = tool.description
         if tool.custom_format is not None:
             self.losses.bend("tool.custom")
-            written["parametersJsonSchema"] = _CUSTOM_SCHEMA
+            written["parametersJsonSchema"] = CUSTOM_SCHEMA
         elif tool.schema is not None:
             written["parametersJsonSchema"] = msgspec.Raw(tool.schema)
         if tool.strict is not None:
