@@ -7,13 +7,14 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from tests.free_ports import free_port
 
 
 def binaries() -> Path | None:
@@ -40,9 +41,7 @@ class PostgresServer:
             account = pwd.getpwnam("postgres")
             os.chown(self._folder, account.pw_uid, account.pw_gid)
             self._as = ["runuser", "-u", "postgres", "--"]
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         self.dsn = f"postgresql://tidegate@127.0.0.1:{self.port}/postgres"
         self._run("initdb", "-A", "trust", "-U", "tidegate", "--no-sync", "-D", self._data)
         self.start()

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.fakes.openai_upstream import KEY
-from tests.running import RunningGateway, free_port
+from tests.free_ports import free_port
+from tests.running import RunningGateway
 
 CI_KEY, BOT_KEY = "tg-browser-ci-0123456789", "tg-browser-bot-0123456789"
 CONFIG = """

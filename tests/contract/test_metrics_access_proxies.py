@@ -19,7 +19,8 @@ import pytest
 import yaml
 from tests.contract.raw_requests import RawAnswer, read_answer, until
 from tests.fakes.openai_upstream import KEY, OpenAIUpstream
-from tests.running import RunningGateway, free_port
+from tests.free_ports import free_port
+from tests.running import RunningGateway
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 BEARER = "Authorization: Bearer tg-proxied-0123456789abcdef"

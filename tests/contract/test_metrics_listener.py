@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 from tests.contract.raw_requests import PATHS, get, until
-from tests.running import RunningGateway, counters, free_port
+from tests.free_ports import free_port
+from tests.running import RunningGateway, counters
 
 pytestmark = pytest.mark.process
 

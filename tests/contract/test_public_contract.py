@@ -20,7 +20,8 @@ import pytest
 import yaml
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
-from tests.running import RunningGateway, counters, free_port
+from tests.free_ports import free_port
+from tests.running import RunningGateway, counters
 
 pytestmark = pytest.mark.process
 

@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.free_ports import free_port
 from tests.logs.rogue_upstream import ANSWERS, RogueUpstream
-from tests.running import RunningGateway, free_port
+from tests.running import RunningGateway
 from tests.tracing.collector import Collector
 
 pytestmark = pytest.mark.process

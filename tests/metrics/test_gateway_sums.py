@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 from tests.fakes.openai_upstream import KEY, OpenAIUpstream
+from tests.free_ports import free_port
 from tests.metrics.plain_client import Answer, PlainClient, request
-from tests.running import RunningGateway, counters, free_port
+from tests.running import RunningGateway, counters
 
 pytestmark = pytest.mark.process
 

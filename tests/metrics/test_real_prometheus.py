@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import socket
 import urllib.parse
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.free_ports import free_port
 
 from tidegate.control.alerts import catalogue
 from tidegate.memory import FIRST_WORKER_SLOT, Segment
@@ -81,13 +81,6 @@ class PageServer:
             pass
         finally:
             writer.close()
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 async def ask(port: int, path: str) -> Any:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.fakes.openai_upstream import KEY, OpenAIUpstream
+from tests.free_ports import free_port
 from tests.metrics.plain_client import PlainClient, request
-from tests.running import RunningGateway, free_port
+from tests.running import RunningGateway
 
 SECRET, LIMITED = "tg-events-0123456789abcdef01", "tg-limited-0123456789abcdef"
 #: More models than a family may have series, so that the cap is met.

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.running import free_port
+from tests.free_ports import free_port
 
 SHIPPED = Path(__file__).parents[2] / "deploy" / "prometheus"
 #: How often it scrapes and evaluates here; the shipped files say 15 s and 1 m.

@@ -6,7 +6,6 @@ import http.server
 import json
 import os
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
+from tests.free_ports import free_port
 from tests.observability.test_alert_runbooks import PAGES, blocks
 
 from tidegate.control.alerts.catalogue import ALERTS
@@ -153,9 +153,7 @@ def alertmanager(
     text = CONFIG.read_text().replace("/etc/alertmanager/secrets", str(secrets))
     assert "group_wait: 30s" in text
     (tmp_path / "alertmanager.yml").write_text(text.replace("group_wait: 30s", "group_wait: 1s"))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(
             [

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.free_ports import free_port
+
 HERE = Path(__file__).parent
 SOURCE = HERE.parent.parent / "src"
 
@@ -29,13 +31,6 @@ def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 10.0) -
         if time.monotonic() > give_up_at:
             raise AssertionError(f"{what} did not happen within {timeout_s} s")
         time.sleep(0.01)
-
-
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def is_running(pid: int) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
-from tests.running import free_port
+from tests.free_ports import free_port
 from tests.tracing.collector import Collector, attributes
 
 from tidegate.config.snapshot import EdgeSnapshot, MetricsSnapshot, Snapshot, TracingSnapshot

@@ -20,7 +20,8 @@ from typing import Any
 import msgspec
 import pytest
 from tests.fakes.openai_upstream import KEY, OpenAIUpstream
-from tests.running import RunningGateway, free_port
+from tests.free_ports import free_port
+from tests.running import RunningGateway
 
 from tidegate.control.admin.port import MOST_CONNECTIONS
 from tidegate.control.admin.security import BODY_S

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from tests.running import free_port
+from tests.free_ports import free_port
 
 from tidegate.config.digest import key_digest
 from tidegate.config.snapshot import ControlSnapshot, EdgeSnapshot, MetricsSnapshot, Snapshot
