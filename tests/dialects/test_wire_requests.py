@@ -58,7 +58,6 @@ def _to_chat(body: bytes, **quirks: object) -> tuple[dict, bytes]:
         (CHAT, _chat({"role": "tool", "content": "x"}), "messages[0].tool_call_id"),
         (CHAT, _chat(temperature="hot"), "temperature"),
         (CHAT, _chat(tools=[{"type": "function", "function": {}}]), "tools[].function"),
-        (CHAT, _chat(functions=[{"name": "f"}]), "functions"),
         (CHAT, _chat(tool_choice="sometimes"), "tool_choice"),
         (CHAT, b'{"model":"m","messages":[{"role":"user","content":"\xff"}]}', None),
         (CHAT, b'{"a":' * 50_000 + b"1" + b"}" * 50_000, None),

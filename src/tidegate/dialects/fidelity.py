@@ -89,6 +89,7 @@ FEATURES = frozenset(
         "answer.part",
         "answer.finish_reason",
         "answer.stop_sequence",
+        "answer.tool_use",  # a call behind the first, where a caller can take one only
         "answer.tool_arguments",
     }
 )

@@ -248,6 +248,7 @@ class NeutralRequest(msgspec.Struct):
         user: The caller's stable name for its end user.
         metadata: The caller's labels, a JSON object.
         cache_last: Cache marker for the last part of the prompt, wherever that is.
+        legacy_functions: The caller knows OpenAI's functions, not tools, and is answered so.
         extra: Top-level fields that the neutral form has no place for, by the caller's name, as
             JSON; nulls are left out.
         unread: Paths of fields further down that the neutral form has no place for.
@@ -278,6 +279,7 @@ class NeutralRequest(msgspec.Struct):
     stream: bool = False
     include_usage: bool = False
     cache_last: CacheMarker | None = None
+    legacy_functions: bool = False
     extra: dict[str, bytes] = {}
     unread: list[str] = []
 

@@ -64,12 +64,14 @@ class AnswerContext(msgspec.Struct, frozen=True, kw_only=True):
         created_s: Unix time.
         model: The name that the caller asked for; it is told that one.
         include_usage: Chat: whether the caller asked for the usage event of a stream.
+        legacy_functions: Chat: see `NeutralRequest.legacy_functions`.
     """
 
     id: str
     created_s: int
     model: str
     include_usage: bool = True
+    legacy_functions: bool = False
 
 
 class UnreadableAnswer(Exception):

@@ -100,6 +100,7 @@ class Translation:
             created_s=int(time.time()),
             model=request.model,
             include_usage=call.wants_usage,
+            legacy_functions=request.legacy_functions,
         )
 
     @property

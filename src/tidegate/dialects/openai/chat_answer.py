@@ -6,6 +6,7 @@ Source: `ChatCompletion` of the openai package, 3.x. `reasoning_content`, `reaso
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -247,15 +248,23 @@ def _tool_use(call: _ToolCall, number: int) -> ToolUse:
 # --- writing --------------------------------------------------------------------------------
 
 
-def encode_answer(answer: NeutralAnswer, context: AnswerContext) -> tuple[bytes, list[Loss]]:
-    """Write a whole completion."""
+def encode_answer(
+    answer: NeutralAnswer,
+    context: AnswerContext,
+    reword: Callable[[dict[str, Any], Losses], None] | None = None,
+) -> tuple[bytes, list[Loss]]:
+    """Write a whole completion; *reword* changes each choice that was written."""
     losses = Losses()
+    choices = [_write_choice(choice, losses) for choice in answer.choices]
+    if reword is not None:
+        for choice in choices:
+            reword(choice, losses)
     body: dict[str, Any] = {
         "id": answer_id(answer.id, context),
         "object": "chat.completion",
         "created": answer.created_s or context.created_s,
         "model": context.model,
-        "choices": [_write_choice(choice, losses) for choice in answer.choices],
+        "choices": choices,
     }
     if answer.usage is not None:
         body["usage"] = usage_object(answer.usage)
@@ -357,8 +366,13 @@ def _write_call(part: ToolUse) -> dict[str, Any]:
         "function": {"name": part.name, "arguments": part.arguments or "{}"},
     }
     if part.signature:
-        call["extra_content"] = {"google": {"thought_signature": part.signature}}
+        call["extra_content"] = google_content(part.signature)
     return call
+
+
+def google_content(signature: str) -> dict[str, Any]:
+    """Write the state of a call where Gemini's compatible endpoint keeps it."""
+    return {"google": {"thought_signature": signature}}
 
 
 # --- errors ---------------------------------------------------------------------------------

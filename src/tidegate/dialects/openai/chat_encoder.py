@@ -32,6 +32,7 @@ from tidegate.dialects.neutral import (
 from tidegate.dialects.openai.chat_answer import (
     FINISH_WRITE,
     answer_id,
+    google_content,
     note_finish,
     usage_object,
 )
@@ -59,7 +60,13 @@ class _ChoiceState:
 
 
 class ChatStreamEncoder:
-    """Writes one stream; see `wire.StreamEncoder`."""
+    """Writes one stream; see `wire.StreamEncoder`.
+
+    Attributes:
+        finish_reasons: What the caller reads of each finish reason.
+    """
+
+    finish_reasons = FINISH_WRITE
 
     __slots__ = (
         "_choices",
@@ -184,7 +191,7 @@ class ChatStreamEncoder:
                 "function": {"name": event.name, "arguments": ""},
             }
         if event.signature:
-            call["extra_content"] = {"google": {"thought_signature": event.signature}}
+            call["extra_content"] = google_content(event.signature)
         chunk = self._chunk(event.choice, {"tool_calls": [call]})
         state = self._choices[event.choice]
         state.thought = []
@@ -232,7 +239,7 @@ class ChatStreamEncoder:
     def _finish(self, event: Finish) -> bytes:
         note_finish(event.reason, event.stop_sequence, self._losses)
         opening = b"" if event.choice in self._choices else self._open(event.choice)
-        reason = FINISH_WRITE[event.reason].encode()
+        reason = self.finish_reasons[event.reason].encode()
         tail = self._tail.replace(b'"finish_reason":null', b'"finish_reason":"%b"' % reason, 1)
         return opening + self._choices[event.choice].head + b"{}" + tail
 

@@ -31,6 +31,7 @@ from tidegate.dialects.neutral import (
     ToolUse,
 )
 from tidegate.dialects.openai import chat_shapes as shapes
+from tidegate.dialects.openai.chat_legacy import FunctionCalls, read_functions
 from tidegate.dialects.openai.chat_parts import (
     NAME,
     citation_of_annotation,
@@ -67,11 +68,7 @@ def decode_request(body: bytes) -> NeutralRequest:
     _read_tools(request, fields)
     _read_sampling(request, fields)
     _read_output(request, fields)
-    for legacy, now in (("functions", "tools"), ("function_call", "tool_choice")):
-        if fields.take_raw(legacy) is not None:
-            raise BadRequest(
-                f"This model's provider needs '{now}'; '{legacy}' is its predecessor.", param=legacy
-            )
+    read_functions(request, fields)
     request.extra = fields.left_over(_DEFAULTS)
     request.unread = fields.unread
     return request
@@ -187,18 +184,17 @@ def _read_messages(
     if not messages:
         raise BadRequest("'messages' must not be empty.", param="messages")
     results: Message | None = None  # the turn that results of one round of calls go to
+    functions = FunctionCalls()
     for number, wire in enumerate(messages):
         path = f"messages[{number}]"
-        if wire.function_call is not None and bytes(wire.function_call) != b"null":
-            raise BadRequest(
-                "This model's provider needs 'tool_calls'; 'function_call' is its predecessor.",
-                param=f"{path}.function_call",
-            )
-        if wire.role == "tool":
+        if wire.role in ("tool", "function"):
             if results is None:
                 results = Message("user", [])
                 request.messages.append(results)
-            results.parts.append(_tool_result(wire, path, unread))
+            call_id = wire.tool_call_id
+            if wire.role == "function":
+                call_id = functions.end(wire.name, path)
+            results.parts.append(_tool_result(wire, call_id, path, unread))
             continue
         results = None
         if wire.role in ("system", "developer"):
@@ -207,7 +203,10 @@ def _read_messages(
             parts = _parts(wire, path, unread)
             request.messages.append(Message("user", parts, wire.name))
         elif wire.role == "assistant":
-            request.messages.append(_assistant(wire, path, unread))
+            turn = _assistant(wire, path, unread)
+            if wire.function_call is not None:
+                turn.parts.append(functions.begin(wire.function_call))
+            request.messages.append(turn)
         else:
             raise BadRequest(f"'{path}.role' is no known role.", param=f"{path}.role")
 
@@ -261,10 +260,12 @@ def _tool_use(call: shapes.ToolCall, path: str) -> ToolUse:
     )
 
 
-def _tool_result(wire: shapes.Message, path: str, unread: list[str]) -> ToolResult:
-    if wire.tool_call_id is None:
+def _tool_result(
+    wire: shapes.Message, call_id: str | None, path: str, unread: list[str]
+) -> ToolResult:
+    if call_id is None:
         raise BadRequest(f"'{path}.tool_call_id' is missing.", param=f"{path}.tool_call_id")
-    result = ToolResult(wire.tool_call_id, [], name=wire.name or "")
+    result = ToolResult(call_id, [], name=wire.name or "")
     for part in _parts(wire, path, unread):
         if isinstance(part, (Text, Image, Document, OpaquePart)):
             result.parts.append(part)

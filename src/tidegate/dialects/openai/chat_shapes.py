@@ -92,6 +92,12 @@ class ExtraContent(Strict):
     google: GoogleContent | None = None
 
 
+class FunctionCall(Strict):
+    name: str
+    arguments: str = ""
+    extra_content: ExtraContent | None = None
+
+
 class ToolCall(Strict):
     id: str
     type: str = "function"
@@ -117,7 +123,7 @@ class Message(Strict):
     refusal: str | None = None
     audio: AudioRef | None = None
     annotations: list[msgspec.Raw] | None = None
-    function_call: msgspec.Raw | None = None
+    function_call: FunctionCall | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
     reasoning_details: list[Detail] | None = None
@@ -130,6 +136,12 @@ class FunctionTool(Strict):
     description: str | None = None
     parameters: msgspec.Raw = msgspec.Raw(b"null")
     strict: bool | None = None
+
+
+class LegacyFunction(Strict):
+    name: str
+    description: str | None = None
+    parameters: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class CustomTool(Strict):
@@ -192,6 +204,8 @@ MESSAGES: Shape[list[Message]] = Shape(list[Message])
 TOOLS: Shape[list[msgspec.Raw]] = Shape(list[msgspec.Raw])
 TOOL: Shape[ToolItem] = Shape(ToolItem)
 TOOL_CHOICE: Shape[str | ToolChoice] = Shape(str | ToolChoice)
+FUNCTIONS: Shape[list[LegacyFunction]] = Shape(list[LegacyFunction])
+FUNCTION_CHOICE: Shape[str | Named] = Shape(str | Named)
 RESPONSE_FORMAT: Shape[ResponseFormat] = Shape(ResponseFormat)
 STREAM_OPTIONS: Shape[StreamOptions] = Shape(StreamOptions)
 TEXT_PART: Shape[TextPart] = Shape(TextPart)

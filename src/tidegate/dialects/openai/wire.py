@@ -9,6 +9,7 @@ from tidegate.dialects.openai import OPENAI
 from tidegate.dialects.openai.chat_answer import decode_answer, decode_error, encode_answer
 from tidegate.dialects.openai.chat_decoder import ChatStreamDecoder
 from tidegate.dialects.openai.chat_encoder import ChatStreamEncoder
+from tidegate.dialects.openai.chat_legacy import LegacyStreamEncoder, write_legacy_choice
 from tidegate.dialects.openai.chat_parts import NAME
 from tidegate.dialects.openai.chat_read import decode_request
 from tidegate.dialects.openai.chat_write import encode_request
@@ -57,6 +58,7 @@ FIELDS = {
     "answer.part": "choices[].message.content",
     "answer.finish_reason": "choices[].finish_reason",
     "answer.stop_sequence": "choices[].finish_reason",
+    "answer.tool_use": "choices[].message.function_call",
     "answer.tool_arguments": "choices[].message.tool_calls[].function.arguments",
 }
 
@@ -86,7 +88,8 @@ class ChatWire:
         self, answer: NeutralAnswer, context: AnswerContext
     ) -> tuple[bytes, list[Loss]]:
         """Write a caller's whole answer."""
-        return encode_answer(answer, context)
+        reword = write_legacy_choice if context.legacy_functions else None
+        return encode_answer(answer, context, reword)
 
     def decode_error(self, status: int, body: bytes) -> WireError:
         """Read a target's refusal."""
@@ -100,6 +103,8 @@ class ChatWire:
 
     def stream_encoder(self, context: AnswerContext) -> ChatStreamEncoder:
         """Return a writer for a caller's stream."""
+        if context.legacy_functions:
+            return LegacyStreamEncoder(context)
         return ChatStreamEncoder(context)
 
 
