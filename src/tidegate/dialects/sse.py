@@ -15,10 +15,18 @@ from __future__ import annotations
 
 import re
 
+import msgspec
+
+from tidegate.dialects.unreadable import UNREADABLE
+
+#: A byte order mark may stand before the first event.
+BOM = b"\xef\xbb\xbf"
+
 # A blank line: the end of a line followed at once by another end of line. A CR with its LF
 # is one end, never two.
 _BOUNDARY = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?!\n))")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
+_check_json = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 def last_boundary(data: bytes) -> int:
@@ -35,6 +43,48 @@ def last_boundary(data: bytes) -> int:
             if stop < len(data) or not data.endswith(b"\r") or data.endswith(b"\r\r"):
                 best = max(best, stop)
     return best
+
+
+def whole_events(held: bytearray, data: bytes) -> bytes:
+    """Join *data* to what is *held* of an event; return what is whole, and hold the rest.
+
+    In all it costs as much as the bytes it is given, however small the pieces of an event are:
+    where little is held both are joined, else only what is new is searched and copied.
+    """
+    size = len(held)
+    if size <= len(data):
+        if size:
+            data = bytes(held) + data
+        cut = last_boundary(data)
+        held[:] = data[cut:]
+        return data[:cut]
+    # An end may straddle the seam: at most three of its four bytes were there before.
+    seam = max(0, size - 3)
+    held += data
+    cut = last_boundary(bytes(held[seam:]))
+    if cut == 0:
+        return b""
+    with memoryview(held) as view:
+        data = bytes(view[: seam + cut])
+    del held[: seam + cut]
+    return data
+
+
+def last_event(held: bytearray) -> bytes:
+    """Return what is *held* at the end of a body if it lacks nothing but its blank line.
+
+    What was cut in the middle is no event: half a JSON text means nothing to anyone.
+    """
+    rest = bytes(held).rstrip(b"\r\n")
+    payload = event_data(rest)
+    if payload is None:
+        return b""
+    if payload.strip() != b"[DONE]":
+        try:
+            _check_json(payload)
+        except UNREADABLE:
+            return b""
+    return rest + b"\n\n"
 
 
 def first_boundary(data: bytes) -> int:

@@ -1,61 +1,73 @@
 """Server-sent events out of bytes that are cut anywhere, for decoders that look at each event.
 
-Only what is new is searched for an end, so an event that comes in a thousand pieces costs a
-thousand small searches and not a thousand copies.
+What is held of an event that is not whole yet is kept in `sse.whole_events`' way.
 """
 
 from __future__ import annotations
 
-from tidegate.dialects.sse import event_data, event_name, last_boundary, split_events
+from tidegate.dialects.sse import (
+    BOM,
+    event_data,
+    event_name,
+    last_event,
+    split_events,
+    whole_events,
+)
 
-_BOM = b"\xef\xbb\xbf"
-
-
-class EventTooLarge(Exception):
-    """One event is larger than the cap."""
+_TOO_LARGE = "An event of the provider's stream is too large."
 
 
 class SseReader:
-    """Gives the events of one stream as `(name, data)`; comments are left out."""
+    """Gives the events of one stream as `(name, data)`; see `event_decoder.Framing`.
 
-    __slots__ = ("_begun", "_held", "_max_event_bytes")
+    Comments are left out.
+
+    Attributes:
+        broken: Why nothing that follows can be read: an event over the cap.
+    """
+
+    __slots__ = ("_begun", "_held", "_max_event_bytes", "broken")
 
     def __init__(self, max_event_bytes: int) -> None:
         self._held = bytearray()
         self._max_event_bytes = max_event_bytes
         self._begun = False
+        self.broken = ""
 
     def feed(self, data: bytes) -> list[tuple[bytes, bytes]]:
-        """Take what was read; return the events that are whole. Raises `EventTooLarge`."""
+        """Take what was read; return the events that are whole."""
         held = self._held
-        if held:
-            # An end may straddle the seam: at most three of its four bytes were there before.
-            seam = max(0, len(held) - 3)
-            held += data
-            if last_boundary(bytes(held[seam:])) == 0:
-                if len(held) > self._max_event_bytes:
-                    raise EventTooLarge
-                return []
-            data = bytes(held)
-            held.clear()
-        if not data.endswith(b"\n\n"):
-            cut = last_boundary(data)
-            held += data[cut:]
+        if held or not data.endswith(b"\n\n"):
+            data = whole_events(held, data)
             if len(held) > self._max_event_bytes:
-                raise EventTooLarge
-            if cut == 0:
+                self.broken = _TOO_LARGE
+                held.clear()
+            if not data:
                 return []
-            data = data[:cut]
         if not self._begun:
             self._begun = True
-            data = data.removeprefix(_BOM)
+            data = data.removeprefix(BOM)
+        if len(data) > self._max_event_bytes:
+            return self._within_cap(data)
         return _read(data)
 
     def end(self) -> list[tuple[bytes, bytes]]:
-        """Return the last event if it came without its blank line."""
-        rest = bytes(self._held)
-        self._held.clear()
-        return _read(rest) if rest.strip(b"\r\n") else []
+        """Return the last event if it lacks nothing but its blank line."""
+        rest = last_event(self._held)
+        if not self._begun:
+            rest = rest.removeprefix(BOM)
+        return _read(rest) if rest else []
+
+    def _within_cap(self, data: bytes) -> list[tuple[bytes, bytes]]:
+        """Return the events before the first that is over the cap."""
+        events: list[tuple[bytes, bytes]] = []
+        for event in split_events(data):
+            if len(event) > self._max_event_bytes:
+                self.broken = _TOO_LARGE
+                self._held.clear()
+                break
+            events += _read(event)
+        return events
 
 
 def _read(data: bytes) -> list[tuple[bytes, bytes]]:

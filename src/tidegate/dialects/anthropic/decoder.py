@@ -19,6 +19,7 @@ from tidegate.dialects.anthropic.answer import StopDetails, decode_block
 from tidegate.dialects.anthropic.errors import decode_error
 from tidegate.dialects.anthropic.parts import FINISH_READ, NAME, read_citation
 from tidegate.dialects.anthropic.usage import WireUsage, neutral_usage, read_usage
+from tidegate.dialects.event_decoder import UNREADABLE_EVENT, EventDecoder, override
 from tidegate.dialects.neutral import (
     CitationDelta,
     Event,
@@ -35,11 +36,9 @@ from tidegate.dialects.neutral import (
     ToolDelta,
     ToolStart,
     UsageEvent,
-    WireError,
 )
-from tidegate.dialects.sse_reader import EventTooLarge, SseReader
+from tidegate.dialects.sse_reader import SseReader
 from tidegate.dialects.unreadable import UNREADABLE
-from tidegate.dialects.usage import Usage
 
 _NULL = msgspec.Raw(b"null")
 
@@ -85,69 +84,29 @@ class _Tool:
         self.told = False
 
 
-class MessagesStreamDecoder:
+class MessagesStreamDecoder(EventDecoder[bytes]):
     """Reads one stream; see `wire.StreamDecoder`."""
 
     __slots__ = (
         "_calls",
         "_open",
-        "_reader",
         "_skipped",
         "_started",
         "_tools",
         "_usage",
-        "done",
-        "finished",
-        "usage",
     )
 
     def __init__(self, *, max_event_bytes: int) -> None:
-        self._reader = SseReader(max_event_bytes)
+        super().__init__(SseReader(max_event_bytes))
         self._started = False
         self._calls = 0
         self._tools: dict[int, _Tool] = {}
         self._open: set[int] = set()
         self._skipped: set[int] = set()  # blocks that were handed on whole at their start
         self._usage: WireUsage | None = None
-        self.usage: Usage | None = None
-        self.finished = False
-        self.done = False
 
-    def feed(self, data: bytes) -> list[Event]:
-        """Take what was read; return the events it completes."""
-        events: list[Event] = []
-        if self.done:
-            return events
-        try:
-            wire_events = self._reader.feed(data)
-        except EventTooLarge:
-            self._fail("An event of the provider's stream is too large.", events)
-            return events
-        for name, payload in wire_events:
-            self._take(name, payload, events)
-            if self.done:
-                break
-        return events
-
-    def end(self) -> list[Event]:
-        """Take the end of the body."""
-        events: list[Event] = []
-        if self.done:
-            return events
-        for name, payload in self._reader.end():
-            self._take(name, payload, events)
-        if not self.done:
-            if self.finished:
-                self.done = True
-            else:
-                self._fail("The provider's stream ended before it was finished.", events)
-        return events
-
-    def _fail(self, message: str, events: list[Event]) -> None:
-        self.done = True
-        events.append(StreamError(WireError(502, message, "api_error", "upstream_error")))
-
-    def _take(self, name: bytes, payload: bytes, events: list[Event]) -> None:
+    @override
+    def _take(self, head: bytes, payload: bytes, events: list[Event]) -> None:
         try:
             event = _decode_event(payload)
             kind = event.type
@@ -169,20 +128,20 @@ class MessagesStreamDecoder:
                     self._start(event.message or _Message(), events)
             elif kind == "message_stop":
                 self._terminate(events)
-            elif kind == "error" or name == b"error":
+            elif kind == "error" or head == b"error":
                 self._take_error(payload, events)
         except UNREADABLE:
-            if name == b"error" or not self._started:
-                self._take_foreign(name, payload, events)
+            if head == b"error" or not self._started:
+                self._take_foreign(head, payload, events)
             else:
-                self._fail("The provider's stream holds an event that cannot be read.", events)
+                self._fail(UNREADABLE_EVENT, events)
 
-    def _take_foreign(self, name: bytes, payload: bytes, events: list[Event]) -> None:
+    def _take_foreign(self, head: bytes, payload: bytes, events: list[Event]) -> None:
         """Take an event without a type: an error object by itself, or nothing of this dialect."""
-        if name == b"error" or b'"error"' in payload:
+        if head == b"error" or b'"error"' in payload:
             self._take_error(payload, events)
         elif payload.strip() != b"[DONE]":
-            self._fail("The provider's stream holds an event that cannot be read.", events)
+            self._fail(UNREADABLE_EVENT, events)
 
     def _take_error(self, payload: bytes, events: list[Event]) -> None:
         self.done = True

@@ -16,7 +16,8 @@ import msgspec
 
 from tidegate.dialects.bedrock.answer import FINISH_READ, NAME, WireUsage, neutral_usage
 from tidegate.dialects.bedrock.errors import decode_error
-from tidegate.dialects.bedrock.eventstream import BadFrame, Frame, FrameReader
+from tidegate.dialects.bedrock.eventstream import FrameReader
+from tidegate.dialects.event_decoder import UNREADABLE_EVENT, EventDecoder, override
 from tidegate.dialects.neutral import (
     Event,
     Finish,
@@ -29,10 +30,8 @@ from tidegate.dialects.neutral import (
     ToolDelta,
     ToolStart,
     UsageEvent,
-    WireError,
 )
 from tidegate.dialects.unreadable import UNREADABLE
-from tidegate.dialects.usage import Usage
 
 
 class _ToolInput(msgspec.Struct):
@@ -71,64 +70,33 @@ class _Event(msgspec.Struct, rename="camel"):
 _decode = msgspec.json.Decoder(_Event).decode
 
 
-class ConverseStreamDecoder:
+class ConverseStreamDecoder(EventDecoder[dict[str, str]]):
     """Reads one stream; see `wire.StreamDecoder`."""
 
-    __slots__ = ("_calls", "_open", "_reader", "_started", "done", "finished", "usage")
+    __slots__ = ("_calls", "_open", "_started")
 
     def __init__(self, *, max_event_bytes: int) -> None:
-        self._reader = FrameReader(max_event_bytes)
+        super().__init__(FrameReader(max_event_bytes))
         self._started = False
         self._calls: dict[int, int] = {}
         self._open: set[int] = set()
-        self.usage: Usage | None = None
-        self.finished = False
-        self.done = False
 
-    def feed(self, data: bytes) -> list[Event]:
-        """Take what was read; return the events it completes."""
-        events: list[Event] = []
-        if self.done:
-            return events
-        try:
-            for frame in self._reader.feed(data):
-                self._take(frame, events)
-                if self.done:
-                    break
-        except BadFrame as error:
-            self._fail(f"The provider's stream cannot be read: {error}.", events)
-        return events
-
-    def end(self) -> list[Event]:
-        """Take the end of the body."""
-        events: list[Event] = []
-        if self.done:
-            return events
-        if self.finished and not self._reader.is_inside:
-            self.done = True
-        else:
-            self._fail("The provider's stream ended before it was finished.", events)
-        return events
-
-    def _fail(self, message: str, events: list[Event]) -> None:
-        self.done = True
-        events.append(StreamError(WireError(502, message, "api_error", "upstream_error")))
-
-    def _take(self, frame: Frame, events: list[Event]) -> None:
-        kind = frame.headers.get(":message-type", "event")
+    @override
+    def _take(self, head: dict[str, str], payload: bytes, events: list[Event]) -> None:
+        kind = head.get(":message-type", "event")
         if kind != "event":
-            name = frame.headers.get(":exception-type") or frame.headers.get(":error-code", "")
+            name = head.get(":exception-type") or head.get(":error-code", "")
             self.done = True
-            events.append(StreamError(decode_error(0, frame.payload, name)))
+            events.append(StreamError(decode_error(0, payload, name)))
             return
-        name = frame.headers.get(":event-type", "")
+        name = head.get(":event-type", "")
         if not self._started:
             self._started = True
             events.append(Start())
         try:
-            event = _decode(frame.payload)
+            event = _decode(payload)
         except UNREADABLE:
-            self._fail("The provider's stream holds an event that cannot be read.", events)
+            self._fail(UNREADABLE_EVENT, events)
             return
         if name == "contentBlockDelta" and event.delta is not None and not self.finished:
             self._take_delta(event.content_block_index, event.delta, events)

@@ -19,6 +19,7 @@ from tidegate.dialects.cohere.answer import (
     decode_error,
     neutral_usage,
 )
+from tidegate.dialects.event_decoder import UNREADABLE_EVENT, EventDecoder, override
 from tidegate.dialects.neutral import (
     Event,
     Finish,
@@ -30,11 +31,9 @@ from tidegate.dialects.neutral import (
     ToolDelta,
     ToolStart,
     UsageEvent,
-    WireError,
 )
-from tidegate.dialects.sse_reader import EventTooLarge, SseReader
+from tidegate.dialects.sse_reader import SseReader
 from tidegate.dialects.unreadable import UNREADABLE
-from tidegate.dialects.usage import Usage
 
 
 class _Content(msgspec.Struct):
@@ -65,62 +64,28 @@ class _Event(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Event).decode
 
 
-class CohereStreamDecoder:
+class CohereStreamDecoder(EventDecoder[bytes]):
     """Reads one stream; see `wire.StreamDecoder`."""
 
-    __slots__ = ("_calls", "_reader", "_started", "done", "finished", "usage")
+    __slots__ = ("_calls", "_started")
 
     def __init__(self, *, max_event_bytes: int) -> None:
-        self._reader = SseReader(max_event_bytes)
+        super().__init__(SseReader(max_event_bytes))
         self._started = False
         self._calls: dict[int, int] = {}
-        self.usage: Usage | None = None
-        self.finished = False
-        self.done = False
 
-    def feed(self, data: bytes) -> list[Event]:
-        """Take what was read; return the events it completes."""
-        events: list[Event] = []
-        if self.done:
-            return events
-        try:
-            for name, payload in self._reader.feed(data):
-                self._take(name, payload, events)
-                if self.done:
-                    break
-        except EventTooLarge:
-            self._fail("An event of the provider's stream is too large.", events)
-        return events
-
-    def end(self) -> list[Event]:
-        """Take the end of the body."""
-        events: list[Event] = []
-        if self.done:
-            return events
-        for name, payload in self._reader.end():
-            self._take(name, payload, events)
-        if not self.done:
-            if self.finished:
-                self.done = True
-            else:
-                self._fail("The provider's stream ended before it was finished.", events)
-        return events
-
-    def _fail(self, message: str, events: list[Event]) -> None:
-        self.done = True
-        events.append(StreamError(WireError(502, message, "api_error", "upstream_error")))
-
-    def _take(self, name: bytes, payload: bytes, events: list[Event]) -> None:
+    @override
+    def _take(self, head: bytes, payload: bytes, events: list[Event]) -> None:
         if payload.strip() == b"[DONE]":
             return
-        if name == b"error":
+        if head == b"error":
             self.done = True
             events.append(StreamError(decode_error(0, payload)))
             return
         try:
             event = _decode(payload)
         except UNREADABLE:
-            self._fail("The provider's stream holds an event that cannot be read.", events)
+            self._fail(UNREADABLE_EVENT, events)
             return
         if not self._started:
             if not event.type:

@@ -10,6 +10,7 @@ calls come whole. Source: `GenerateContentResponse` of the google-genai package,
 
 from __future__ import annotations
 
+from tidegate.dialects.event_decoder import UNREADABLE_EVENT, EventDecoder, override
 from tidegate.dialects.gemini.answer import (
     Candidate,
     WireAnswer,
@@ -41,76 +42,36 @@ from tidegate.dialects.neutral import (
     ToolStart,
     ToolUse,
     UsageEvent,
-    WireError,
 )
-from tidegate.dialects.sse_reader import EventTooLarge, SseReader
+from tidegate.dialects.sse_reader import SseReader
 from tidegate.dialects.unreadable import UNREADABLE
-from tidegate.dialects.usage import Usage
 
 _NULL = b"null"
 
 
-class GeminiStreamDecoder:
+class GeminiStreamDecoder(EventDecoder[bytes]):
     """Reads one stream; see `wire.StreamDecoder`."""
 
     __slots__ = (
         "_calls",
         "_choices",
         "_finished",
-        "_reader",
         "_response_id",
         "_seen",
         "_started",
-        "done",
-        "finished",
-        "usage",
     )
 
     def __init__(self, *, choices: int, max_event_bytes: int) -> None:
-        self._reader = SseReader(max_event_bytes)
+        super().__init__(SseReader(max_event_bytes))
         self._choices = choices
         self._calls: dict[int, int] = {}
         self._finished: set[int] = set()
         self._seen: set[int] = set()
         self._response_id = ""
         self._started = False
-        self.usage: Usage | None = None
-        self.finished = False
-        self.done = False
 
-    def feed(self, data: bytes) -> list[Event]:
-        """Take what was read; return the events it completes."""
-        events: list[Event] = []
-        if self.done:
-            return events
-        try:
-            for _, payload in self._reader.feed(data):
-                self._take(payload, events)
-                if self.done:
-                    break
-        except EventTooLarge:
-            self._fail("An event of the provider's stream is too large.", events)
-        return events
-
-    def end(self) -> list[Event]:
-        """Take the end of the body."""
-        events: list[Event] = []
-        if self.done:
-            return events
-        for _, payload in self._reader.end():
-            self._take(payload, events)
-        if not self.done:
-            if self.finished:
-                self.done = True
-            else:
-                self._fail("The provider's stream ended before it was finished.", events)
-        return events
-
-    def _fail(self, message: str, events: list[Event]) -> None:
-        self.done = True
-        events.append(StreamError(WireError(502, message, "api_error", "upstream_error")))
-
-    def _take(self, payload: bytes, events: list[Event]) -> None:
+    @override
+    def _take(self, head: bytes, payload: bytes, events: list[Event]) -> None:
         if payload.strip() == b"[DONE]":  # some compatible servers send it
             return
         try:
@@ -124,7 +85,7 @@ class GeminiStreamDecoder:
             for candidate in wire.candidates or ():
                 self._take_candidate(candidate, events)
         except UNREADABLE:
-            self._fail("The provider's stream holds an event that cannot be read.", events)
+            self._fail(UNREADABLE_EVENT, events)
             return
         self._take_usage(wire, events)
         self._take_finishes(wire, events)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import msgspec
 
+from tidegate.dialects.event_decoder import UNREADABLE_EVENT, EventDecoder, override
 from tidegate.dialects.neutral import (
     CitationDelta,
     Event,
@@ -28,7 +29,6 @@ from tidegate.dialects.neutral import (
     ToolDelta,
     ToolStart,
     UsageEvent,
-    WireError,
 )
 from tidegate.dialects.openai.chat_answer import (
     ContentPart,
@@ -46,9 +46,8 @@ from tidegate.dialects.openai.chat_parts import (
     thinking_of_details,
 )
 from tidegate.dialects.openai.usage import usage_of_json
-from tidegate.dialects.sse_reader import EventTooLarge, SseReader
+from tidegate.dialects.sse_reader import SseReader
 from tidegate.dialects.unreadable import UNREADABLE
-from tidegate.dialects.usage import Usage
 
 _NULL = msgspec.Raw(b"null")
 
@@ -119,77 +118,26 @@ class _ChoiceState:
         self.thought: list[str] = []  # readable reasoning of the part at hand
 
 
-class ChatStreamDecoder:
+class ChatStreamDecoder(EventDecoder[bytes]):
     """Reads one stream; see `wire.StreamDecoder`."""
 
-    __slots__ = (
-        "_answer_id",
-        "_choices",
-        "_failed",
-        "_reader",
-        "_started",
-        "_states",
-        "done",
-        "usage",
-    )
+    __slots__ = ("_answer_id", "_choices", "_started", "_states")
 
     def __init__(self, *, choices: int, max_event_bytes: int) -> None:
-        self._reader = SseReader(max_event_bytes)
+        super().__init__(SseReader(max_event_bytes))
         self._choices = choices
         self._states: dict[int, _ChoiceState] = {}
         self._started = False
         self._answer_id = ""
-        self.usage: Usage | None = None
-        self.done = False
-        self._failed = False
 
-    @property
-    def finished(self) -> bool:
-        """Whether every choice has said why it ended."""
-        states = self._states
-        return len(states) >= self._choices and all(state.finished for state in states.values())
-
-    def feed(self, data: bytes) -> list[Event]:
-        """Take what was read; return the events it completes."""
-        events: list[Event] = []
-        if self.done:
-            return events
-        try:
-            wire_events = self._reader.feed(data)
-        except EventTooLarge:
-            self._fail("An event of the provider's stream is too large.", events)
-            return events
-        for name, payload in wire_events:
-            self._take(name, payload, events)
-            if self.done:
-                break
-        return events
-
-    def end(self) -> list[Event]:
-        """Take the end of the body."""
-        events: list[Event] = []
-        if self.done:
-            return events
-        for name, payload in self._reader.end():
-            self._take(name, payload, events)
-        if not self.done:
-            if self.finished:
-                self.done = True
-            else:
-                self._fail("The provider's stream ended before it was finished.", events)
-        return events
-
-    def _fail(self, message: str, events: list[Event]) -> None:
-        self.done = self._failed = True
-        events.append(StreamError(WireError(502, message, "api_error", "upstream_error")))
-
-    def _take(self, name: bytes, payload: bytes, events: list[Event]) -> None:
+    @override
+    def _take(self, head: bytes, payload: bytes, events: list[Event]) -> None:
         if payload[:6] == b"[DONE]":
             self._terminate(events)
             return
         try:
             chunk = _decode_chunk(payload)
-            if chunk.error != _NULL or name == b"error" or chunk.object == "error":
+            if chunk.error != _NULL or head == b"error" or chunk.object == "error":
                 raw = payload if chunk.error == _NULL else bytes(chunk.error)
                 self.done = True
                 events.append(StreamError(error_of_object(raw, 502)))
@@ -200,7 +148,7 @@ class ChatStreamDecoder:
                 for choice in chunk.choices:
                     self._take_choice(choice, events)
         except UNREADABLE:
-            self._fail("The provider's stream holds an event that cannot be read.", events)
+            self._fail(UNREADABLE_EVENT, events)
             return
         if chunk.usage != _NULL and not self.done:
             self._take_usage(chunk, events)
@@ -221,21 +169,22 @@ class ChatStreamDecoder:
 
     def _terminate(self, events: list[Event]) -> None:
         """Take `[DONE]`: choices that gave no reason have ended well all the same."""
-        self.done = True
         if not self._started:
             self._fail("The provider's stream held no answer.", events)
             return
         for index in range(self._choices):
             self._states.setdefault(index, _ChoiceState())
         for index, state in self._states.items():
-            if not state.finished and not self._failed:
+            if not state.finished and not self.done:
                 self._finish(index, state, None, events)
+        self.done = True
 
     def _take_choice(self, choice: _Choice, events: list[Event]) -> None:
         index = choice.index
         state = self._states.get(index)
         if state is None:
             state = self._states[index] = _ChoiceState()
+            self.finished = False
         delta = choice.delta
         if delta is not None and not state.finished:
             content = delta.content
@@ -358,6 +307,8 @@ class ChatStreamDecoder:
         self, index: int, state: _ChoiceState, reason: str | None, events: list[Event]
     ) -> None:
         state.finished = True
+        states = self._states
+        self.finished = len(states) >= self._choices and all(s.finished for s in states.values())
         if any(not call.started for call in state.calls):
             self._fail("The provider's stream holds a tool call without a name.", events)
             return

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import msgspec
 
+from tidegate.dialects.event_decoder import UNREADABLE_EVENT, EventDecoder, override
 from tidegate.dialects.neutral import (
     CitationDelta,
     Event,
@@ -35,7 +36,6 @@ from tidegate.dialects.neutral import (
     ToolStart,
     ToolUse,
     UsageEvent,
-    WireError,
 )
 from tidegate.dialects.openai.chat_answer import error_of_object
 from tidegate.dialects.responses.answer import (
@@ -53,9 +53,8 @@ from tidegate.dialects.responses.parts import (
     unseal,
 )
 from tidegate.dialects.responses.usage import usage_of_json
-from tidegate.dialects.sse_reader import EventTooLarge, SseReader
+from tidegate.dialects.sse_reader import SseReader
 from tidegate.dialects.unreadable import UNREADABLE
-from tidegate.dialects.usage import Usage
 
 _NULL = msgspec.Raw(b"null")
 
@@ -96,7 +95,7 @@ class _ItemState:
         self.told = False  # whether any of its content came in pieces
 
 
-class ResponsesStreamDecoder:
+class ResponsesStreamDecoder(EventDecoder[bytes]):
     """Reads one stream; see `wire.StreamDecoder`.
 
     Attributes:
@@ -107,67 +106,29 @@ class ResponsesStreamDecoder:
     __slots__ = (
         "_calls",
         "_items",
-        "_reader",
         "_started",
         "_states",
-        "done",
-        "finished",
         "last",
         "response_id",
-        "usage",
     )
 
     def __init__(self, *, max_event_bytes: int) -> None:
-        self._reader = SseReader(max_event_bytes)
+        super().__init__(SseReader(max_event_bytes))
         self._started = False
         self._calls = 0
         self._items: dict[int, _ItemState] = {}
         #: State of another provider on a call, by the call's id.
         self._states: dict[str, str] = {}
-        self.usage: Usage | None = None
-        self.finished = False
-        self.done = False
         self.response_id = ""
         self.last = b""
 
-    def feed(self, data: bytes) -> list[Event]:
-        """Take what was read; return the events it completes."""
-        events: list[Event] = []
-        if self.done:
-            return events
-        try:
-            wire_events = self._reader.feed(data)
-        except EventTooLarge:
-            self._fail("An event of the provider's stream is too large.", events)
-            return events
-        for name, payload in wire_events:
-            self._take(name, payload, events)
-            if self.done:
-                break
-        return events
-
-    def end(self) -> list[Event]:
-        """Take the end of the body."""
-        events: list[Event] = []
-        if self.done:
-            return events
-        for name, payload in self._reader.end():
-            self._take(name, payload, events)
-            if self.done:
-                return events
-        self._fail("The provider's stream ended before it was finished.", events)
-        return events
-
-    def _fail(self, message: str, events: list[Event]) -> None:
-        self.done = True
-        events.append(StreamError(WireError(502, message, "api_error", "upstream_error")))
-
-    def _take(self, name: bytes, payload: bytes, events: list[Event]) -> None:
+    @override
+    def _take(self, head: bytes, payload: bytes, events: list[Event]) -> None:
         if payload[:6] == b"[DONE]":
             return  # some servers end every stream with it; what counts came before
         try:
             event = _decode_event(payload)
-            kind = event.type or str(name, "utf-8", "replace")
+            kind = event.type or str(head, "utf-8", "replace")
             if kind == "response.output_text.delta":
                 self._text(event, events)
             elif kind == "error" or (not kind.startswith("response.") and event.error != _NULL):
@@ -178,9 +139,9 @@ class ResponsesStreamDecoder:
             elif kind.startswith("response."):
                 self._take_rare(kind, event, events)
             elif not kind:
-                self._fail("The provider's stream holds an event that cannot be read.", events)
+                self._fail(UNREADABLE_EVENT, events)
         except UNREADABLE:
-            self._fail("The provider's stream holds an event that cannot be read.", events)
+            self._fail(UNREADABLE_EVENT, events)
 
     def _error(self, event: _Event, payload: bytes, events: list[Event]) -> None:
         """Take an error: flat as documented, or an `error` object as in whole answers."""
