@@ -18,6 +18,7 @@ WORDS = ["one ", "two ", "three"]
 TEXT = "".join(WORDS)
 ENCRYPTED = "gAAAA-native-reasoning"
 SIGNATURE = "sig/+=="
+COUNTED = 4711
 
 
 class ResponsesUpstream:
@@ -88,6 +89,10 @@ class ResponsesUpstream:
             _reply(request, 401, _error("no key"))
         elif request.path == "/v1/messages":
             _messages(request, body)
+        elif request.path == "/v1/messages/count_tokens":
+            _reply(request, 200, {"input_tokens": COUNTED})
+        elif request.path == "/v1/responses/input_tokens":
+            self._count(request, body)
         elif request.path == "/v1/responses":
             self._create(request, body)
         else:
@@ -109,6 +114,14 @@ class ResponsesUpstream:
             _stream(request, _events(response, cut=body["model"] == "cuts"))
         else:
             _reply(request, 200, response)
+
+    def _count(self, request: BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
+        previous = body.get("previous_response_id")
+        if previous is not None and previous not in self.kept:
+            _reply(request, 404, _error("previous response not found"))
+            return
+        tokens = COUNTED * (1 if previous is None else 2)
+        _reply(request, 200, {"object": "response.input_tokens", "input_tokens": tokens})
 
     def _stored(self, request: BaseHTTPRequestHandler) -> None:
         path, _, query = request.path.partition("?")

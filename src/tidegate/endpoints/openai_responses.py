@@ -5,6 +5,8 @@ GET    /v1/responses/{id}               the response again
 DELETE /v1/responses/{id}
 POST   /v1/responses/{id}/cancel        for those that a provider makes in the background
 GET    /v1/responses/{id}/input_items   what it was asked with
+
+`/v1/responses/input_tokens` is `responses_count`'s.
 """
 
 from __future__ import annotations

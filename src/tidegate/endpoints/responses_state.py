@@ -108,10 +108,20 @@ class State:
         self.route = route
 
     async def load(self, store: ResponseStore | None) -> None:
+        """Look back, and get ready to keep what comes; raises `GatewayError` as `look_back`."""
+        fields = self.request.fields
+        await self.look_back(store)
+        self._stored = store is not None and bytes(fields.get("store", b"true")) != b"false"
+        if self._stored and len(self._input) > INLINE_INPUT_BYTES and self._keeps_content:
+            assert store is not None
+            self._staged = await store.stage(self._input)
+            self._stored = self._staged is not None
+        self._prepare(fields)
+
+    async def look_back(self, store: ResponseStore | None) -> None:
         """Find what the request goes on from; raises `GatewayError` where that is not there."""
         fields = self.request.fields
         self._store = store
-        self._stored = store is not None and bytes(fields.get("store", b"true")) != b"false"
         self._previous = _text(fields, "previous_response_id")
         self._input = _input_items(fields)
         chain: list[Record] = []
@@ -121,11 +131,6 @@ class State:
             self.route = _pinned(self.route, chain[-1])
         else:
             await self._put_in_front(chain)
-        if self._stored and len(self._input) > INLINE_INPUT_BYTES and self._keeps_content:
-            assert store is not None
-            self._staged = await store.stage(self._input)
-            self._stored = self._staged is not None
-        self._prepare(fields)
 
     @property
     def _keeps_content(self) -> bool:

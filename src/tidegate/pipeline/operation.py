@@ -79,6 +79,9 @@ def _responses_stream(call: Call) -> Scanner:
 RESPONSE = Operation(
     "responses", usage_of_response, _responses_stream, wire=RESPONSES_WIRE, forwards=OPENAI
 )
+RESPONSE_COUNT = Operation(
+    "responses_input_tokens", no_usage, _responses_stream, forwards=OPENAI, estimates="none"
+)
 EMBEDDING = Operation(
     "embeddings",
     usage_of_answer,
@@ -140,7 +143,7 @@ def _generate_stream(call: Call) -> Scanner:
 
 
 GENERATE_CONTENT = Operation("gemini", usage_of_generate, _generate_stream, wire=GENERATE)
-GEMINI_COUNT = Operation("gemini_count_tokens", usage_of_generate, _generate_stream)
+GEMINI_COUNT = Operation("gemini_count_tokens", no_usage, _generate_stream, estimates="none")
 GEMINI_EMBED = Operation(
     "gemini_embed",
     usage_of_generate,
@@ -157,8 +160,9 @@ GEMINI_BATCH_EMBED = Operation(
 )
 MESSAGE_COUNT = Operation(
     "anthropic_count_tokens",
-    usage_of_message,
+    no_usage,
     _messages_stream,
     forwards=MESSAGE.forwards,
+    estimates="none",
     default_lines=MESSAGE.default_lines,
 )

@@ -36,7 +36,10 @@ OPERATIONS: Final[Mapping[str, Mapping[str, Paths]]] = MappingProxyType(
             "files": _same("/files"),
             "batches": _same("/batches"),
         },
-        "responses": {"responses": _same("/responses")},
+        "responses": {
+            "responses": _same("/responses"),
+            "responses_input_tokens": _same("/responses/input_tokens"),
+        },
         "anthropic": {
             "anthropic": _same("/v1/messages"),
             "anthropic_count_tokens": _same("/v1/messages/count_tokens"),

@@ -31,12 +31,15 @@ class Quirks:
         models_path: Path of its model list below the base URL; empty when it has none.
         native_models: Whether its models are learned from the list that Ollama keeps outside
             the API that it is compatible with (`providers.ollama_tags`).
+        counts_responses: Whether it counts the tokens of a response's input, as OpenAI does
+            at `/responses/input_tokens`.
         wire: Where it differs in what its requests may say, for translated requests.
     """
 
     stream_usage: bool = True
     models_path: str = "/models"
     native_models: bool = False
+    counts_responses: bool = False
     wire: WireQuirks = _NO_WIRE_QUIRKS
 
 
@@ -102,7 +105,10 @@ class Provider:
 
     def operations(self, dialects: Iterable[str] | None = None) -> dict[str, Paths]:
         """Return what can be asked of it and at which paths; see `operations.operations_of`."""
-        return operations_of(self.dialects if dialects is None else dialects, self.prefixes)
+        found = operations_of(self.dialects if dialects is None else dialects, self.prefixes)
+        if not self.quirks.counts_responses:
+            found.pop("responses_input_tokens", None)
+        return found
 
     def place(
         self,

@@ -13,6 +13,6 @@ PROVIDER = Provider(
     checked_on="2026-11-24",
     env_key="OPENAI_API_KEY",
     dialects=("openai", "responses"),
-    quirks=Quirks(wire=WireQuirks(keeps_responses=True)),
+    quirks=Quirks(counts_responses=True, wire=WireQuirks(keeps_responses=True)),
     capabilities=("chat", "completions", "embeddings", "moderations", "responses"),
 )
