@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.dialects.openai.stream import CompletionStream, StreamTooLarge
+from tidegate.dialects.openai.stream import CompletionStream
+from tidegate.dialects.passing import StreamBroken
 from tidegate.dialects.usage import Usage
 
 
@@ -124,5 +125,5 @@ def test_spelling_with_blanks_is_understood() -> None:
 def test_an_endless_event_is_refused() -> None:
     """The memory of one stream is bounded."""
     stream = CompletionStream(hide_usage=False, max_event_bytes=100)
-    with pytest.raises(StreamTooLarge):
+    with pytest.raises(StreamBroken):
         stream.feed(b"data: " + b"x" * 200)

@@ -97,4 +97,5 @@ class EventDecoder(Generic[Head]):
     def _fail(self, message: str, events: list[Event]) -> None:
         """End the stream in an error of ours."""
         self.done = True
-        events.append(StreamError(WireError(502, message, "api_error", "upstream_error")))
+        error = WireError(502, message, "api_error", "upstream_error")
+        events.append(StreamError(error, broken=True))

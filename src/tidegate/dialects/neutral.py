@@ -112,7 +112,7 @@ class ToolUse(msgspec.Struct):
         arguments: JSON text of the arguments as the model wrote it, which may be no JSON at all;
             free text when `custom`.
         custom: A tool that takes free text in place of JSON.
-        signature: Opaque state that some providers want back with the call.
+        signature: Opaque state that Gemini wants back with the call.
     """
 
     id: str
@@ -430,9 +430,14 @@ class Finish(msgspec.Struct):
 
 
 class StreamError(msgspec.Struct):
-    """The stream failed; always the last event."""
+    """The stream failed; always the last event.
+
+    Attributes:
+        broken: The upstream told no error: its stream cannot be read or stopped in the middle.
+    """
 
     error: WireError
+    broken: bool = False
 
 
 Event: TypeAlias = (

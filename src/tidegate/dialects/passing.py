@@ -11,16 +11,38 @@ dialect's own decoder: usage, the reason of the end, an error. Two things are he
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Protocol
 
 from tidegate.dialects.neutral import Start, StreamError, UsageEvent, WireError
-from tidegate.dialects.sse import event_data, last_boundary, split_events
+from tidegate.dialects.sse import (
+    BOM,
+    TOO_LARGE,
+    event_data,
+    last_boundary,
+    last_event,
+    split_events,
+    whole_events,
+)
 from tidegate.dialects.usage import Usage
 from tidegate.dialects.wire import MAX_EVENT_BYTES, StreamDecoder
 
+if TYPE_CHECKING:
+    from typing_extensions import override
+else:
+    from tidegate.config.snapshot import override
 
-class StreamTooLarge(Exception):
-    """One event is larger than the cap; the stream cannot be relayed."""
+
+class StreamBroken(Exception):
+    """The stream cannot be relayed any further: an event over the cap, or one that is none.
+
+    Attributes:
+        whole: What the caller may still have of what was read before.
+    """
+
+    def __init__(self, message: str, whole: bytes = b"") -> None:
+        super().__init__(message)
+        self.whole = whole
 
 
 class Scanner(Protocol):
@@ -55,11 +77,18 @@ class Scanner(Protocol):
         ...
 
     def feed(self, data: bytes) -> bytes:
-        """Take what was read; return what the caller may have of it now."""
+        """Take what was read; return what the caller may have of it now.
+
+        Raises `StreamBroken`; nothing may be fed after that.
+        """
         ...
 
     def end(self) -> bytes:
-        """Take the end of the body; return what the caller may still have."""
+        """Take the end of the body; return what the caller may still have.
+
+        A last event without its blank line is given one; half an event is left out.
+        Raises `StreamBroken`.
+        """
         ...
 
     def terminator(self) -> bytes:
@@ -67,7 +96,60 @@ class Scanner(Protocol):
         ...
 
 
-class PassingStream:
+#: Beginnings of events that are longer are kept apart; shorter ones cost less joined again.
+_LONG_BYTES = 16 * 1024
+
+
+class Holder:
+    """Holds the beginning of an event until the rest of it comes, however long it gets.
+
+    A short beginning is joined with what is read next, where it is read (`feed`), as that costs
+    nearly nothing. A long one would be copied over and over: it grows in place.
+    """
+
+    __slots__ = ("_held", "_long_bytes", "_max_event_bytes")
+
+    def __init__(self, max_event_bytes: int) -> None:
+        self._held: bytes | bytearray = b""
+        self._max_event_bytes = max_event_bytes
+        self._long_bytes = min(_LONG_BYTES, max_event_bytes)
+
+    @abstractmethod
+    def feed(self, data: bytes) -> bytes:
+        """See `Scanner.feed`."""
+
+    def end(self) -> bytes:
+        """See `Scanner.end`."""
+        rest = last_event(self._held)
+        self._held = b""
+        return self.feed(rest) if rest else b""
+
+    def _go_on(self, held: bytearray, data: bytes) -> bytes:
+        """Feed *data*, which goes on with a long event."""
+        data = whole_events(held, data)
+        if not data:
+            self._check_size(held, b"")
+            return b""
+        self._held = b""
+        out = self.feed(data)
+        self._check_size(held, out)
+        self._held = held if len(held) > self._long_bytes else bytes(held)
+        return out
+
+    def _hold(self, data: bytes, cut: int) -> bytearray:
+        """Return the long beginning of an event in *data* behind *cut*, in a form that can grow."""
+        held = bytearray(memoryview(data)[cut:])
+        if len(held) > self._max_event_bytes:
+            self._held = b""
+            self._check_size(held, self.feed(data[:cut]))
+        return held
+
+    def _check_size(self, held: bytearray, whole: bytes) -> None:
+        if len(held) > self._max_event_bytes:
+            raise StreamBroken(TOO_LARGE, whole)
+
+
+class PassingStream(Holder):
     """Scanner for dialects whose events go through unchanged.
 
     Args:
@@ -82,9 +164,8 @@ class PassingStream:
     __slots__ = (
         "_decoder",
         "_head",
-        "_held",
+        "_kept_bytes",
         "_last",
-        "_max_event_bytes",
         "_signs",
         "done",
         "error",
@@ -98,12 +179,12 @@ class PassingStream:
         signs: tuple[bytes, ...],
         max_event_bytes: int = MAX_EVENT_BYTES,
     ) -> None:
+        super().__init__(max_event_bytes)
         self._decoder = decoder
         self._signs = signs
-        self._max_event_bytes = max_event_bytes
-        self._held = b""
         self._head: list[bytes] = []
         self._last: list[bytes] = []
+        self._kept_bytes = 0  # in both
         self.started = False
         self.done = False
         self.error: WireError | None = None
@@ -119,37 +200,42 @@ class PassingStream:
         """Whether the upstream has said why the answer ended."""
         return self._decoder.finished
 
+    @override
     def feed(self, data: bytes) -> bytes:
-        """See `Scanner.feed`; raises `StreamTooLarge` when an unfinished event passes the cap."""
+        """See `Scanner.feed`."""
         if self.done or self.error is not None:
             return b""
-        if self._held:
-            data = self._held + data
+        held = self._held
+        if held:
+            if isinstance(held, bytearray):
+                return self._go_on(held, data)
+            data = held + data
             self._held = b""
         if not data.endswith(b"\n\n"):
             cut = last_boundary(data)
-            self._held = data[cut:]
-            if len(self._held) > self._max_event_bytes:
-                raise StreamTooLarge
+            rest = data[cut:]
+            self._held = rest if len(rest) <= self._long_bytes else self._hold(data, cut)
             if cut == 0:
                 return b""
             data = data[:cut]
         if self.started and not self._last and not self._matters(data):
             return data
+        return self._pass(data)
+
+    def terminator(self) -> bytes:
+        """Return the events that were held back, from the reason of the end on."""
+        return b"".join(self._last)
+
+    def _pass(self, data: bytes) -> bytes:
+        """Return what of the whole events *data* the caller may have now."""
+        if not self.started:
+            data = data.removeprefix(BOM)
         out: list[bytes] = []
         for event in split_events(data):
             self._take(event, out)
             if self.done or self.error is not None:
                 break
         return b"".join(out)
-
-    def end(self) -> bytes:
-        """See `Scanner.end`. A last event without its blank line is given one."""
-        return self.feed(b"\n\n") if self._held.strip(b"\r\n") else b""
-
-    def terminator(self) -> bytes:
-        """Return the events that were held back, from the reason of the end on."""
-        return b"".join(self._last)
 
     def _matters(self, data: bytes) -> bool:
         return any(sign in data for sign in self._signs)
@@ -159,17 +245,22 @@ class PassingStream:
         payload = event_data(event)
         content = payload is not None
         if payload is not None and (not self.started or self._matters(event)):
-            found = self._decoder.feed(event)
+            # What ends in CR alone might go on, for a decoder; here it is known to be whole.
+            whole = event if event.endswith(b"\n\n") else event.rstrip(b"\r\n") + b"\n\n"
+            found = self._decoder.feed(whole)
             content = any(type(one) not in (Start, UsageEvent) for one in found)
-            if found and type(found[-1]) is StreamError:
-                self.error = found[-1].error
+            last = found[-1] if found else None
+            if isinstance(last, StreamError):
+                if last.broken:
+                    raise StreamBroken(last.error.message, b"".join(out))
+                self.error = last.error
                 self.raw_error = payload
                 content = self.started
             elif self._decoder.done:
                 self.done = True
         if self._last or self._decoder.finished or self.done:
             self.started = self.started or self._decoder.finished
-            self._last.append(event)
+            self._keep(event, self._last, out)
             if self.error is not None:
                 out += self._last
                 self._last = []
@@ -178,10 +269,17 @@ class PassingStream:
                 self._head = []
             return
         if not self.started and not content:
-            self._head.append(event)
+            self._keep(event, self._head, out)
             return
         if self._head:
             out += self._head
             self._head = []
         self.started = True
         out.append(event)
+
+    def _keep(self, event: bytes, kept: list[bytes], out: list[bytes]) -> None:
+        """Hold *event* back; an upstream that never comes to the point cannot fill the memory."""
+        self._kept_bytes += len(event)
+        if self._kept_bytes > self._max_event_bytes:
+            raise StreamBroken(TOO_LARGE, b"".join(out))
+        kept.append(event)

@@ -21,6 +21,8 @@ from tidegate.dialects.unreadable import UNREADABLE
 
 #: A byte order mark may stand before the first event.
 BOM = b"\xef\xbb\xbf"
+#: What is said of an event over the cap.
+TOO_LARGE = "An event of the provider's stream is too large."
 
 # A blank line: the end of a line followed at once by another end of line. A CR with its LF
 # is one end, never two.
@@ -70,7 +72,7 @@ def whole_events(held: bytearray, data: bytes) -> bytes:
     return data
 
 
-def last_event(held: bytearray) -> bytes:
+def last_event(held: bytes | bytearray) -> bytes:
     """Return what is *held* at the end of a body if it lacks nothing but its blank line.
 
     What was cut in the middle is no event: half a JSON text means nothing to anyone.
@@ -79,12 +81,18 @@ def last_event(held: bytearray) -> bytes:
     payload = event_data(rest)
     if payload is None:
         return b""
-    if payload.strip() != b"[DONE]":
-        try:
-            _check_json(payload)
-        except UNREADABLE:
-            return b""
+    if payload.strip() != b"[DONE]" and not is_json(payload):
+        return b""
     return rest + b"\n\n"
+
+
+def is_json(payload: bytes) -> bool:
+    """Whether *payload* is one whole JSON text."""
+    try:
+        _check_json(payload)
+    except UNREADABLE:
+        return False
+    return True
 
 
 def first_boundary(data: bytes) -> int:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from tidegate.dialects.sse import (
     BOM,
+    TOO_LARGE,
     event_data,
     event_name,
     last_event,
     split_events,
     whole_events,
 )
-
-_TOO_LARGE = "An event of the provider's stream is too large."
 
 
 class SseReader:
@@ -40,7 +39,7 @@ class SseReader:
         if held or not data.endswith(b"\n\n"):
             data = whole_events(held, data)
             if len(held) > self._max_event_bytes:
-                self.broken = _TOO_LARGE
+                self.broken = TOO_LARGE
                 held.clear()
             if not data:
                 return []
@@ -63,7 +62,7 @@ class SseReader:
         events: list[tuple[bytes, bytes]] = []
         for event in split_events(data):
             if len(event) > self._max_event_bytes:
-                self.broken = _TOO_LARGE
+                self.broken = TOO_LARGE
                 self._held.clear()
                 break
             events += _read(event)

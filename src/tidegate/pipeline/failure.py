@@ -7,6 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from tidegate.dialects.neutral import WireError
+from tidegate.dialects.unreadable import UNREADABLE
 from tidegate.errors import BadUpstream, GatewayError, Unavailable, UpstreamTimeout
 from tidegate.pipeline.meters import Loss
 from tidegate.routing.retry import (
@@ -156,7 +157,7 @@ def failure_of_fault(fault: UpstreamFault) -> Failure:
     elif kind == "truncated":
         error = BadUpstream("The provider closed the connection before its answer was whole.")
     else:
-        error = BadUpstream("The provider's answer is not valid HTTP.")
+        error = BadUpstream("The provider's answer is broken, or larger than it may be.")
     return Failure(error, next_after_fault(fault), outcome_of_fault(fault))
 
 
@@ -180,7 +181,7 @@ def failure_of_first_event(error: WireError | bytes, raw: bytes = b"") -> Failur
 def _failure_of_error_object(raw: bytes) -> Failure:
     try:
         error = msgspec.json.decode(raw, type=_ErrorObject)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         error = _ErrorObject()
     status = error.code if isinstance(error.code, int) and 400 <= error.code < 600 else 502
     if status in PASSED_STATUSES:

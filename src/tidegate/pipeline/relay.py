@@ -11,7 +11,7 @@ import math
 from time import monotonic
 
 from tidegate.dialects.openai.stream import KEEP_ALIVE
-from tidegate.dialects.passing import PassingStream, Scanner, StreamTooLarge
+from tidegate.dialects.passing import PassingStream, Scanner, StreamBroken
 from tidegate.dialects.translate import StreamTranslation
 from tidegate.dialects.usage import Usage
 from tidegate.errors import BadUpstream
@@ -117,8 +117,8 @@ class StreamRelay:
         except FirstEventError:
             raw = scanner.raw_error if isinstance(scanner, PassingStream) else b""
             return "error_event", failure_of_first_event(scanner.error or b"{}", raw)
-        except StreamTooLarge:
-            fault = UpstreamFault("protocol", "event over the cap", sent=True, answered=True)
+        except StreamBroken as broken:
+            fault = UpstreamFault("protocol", str(broken), sent=True, answered=True)
         finally:
             self._upstream = None
             if not call.settled:
@@ -141,7 +141,12 @@ class StreamRelay:
         """Take one piece from the upstream; runs inside its read callback."""
         scanner = self._scanner
         assert scanner is not None
-        self._take(scanner.feed(data))
+        try:
+            out = scanner.feed(data)
+        except StreamBroken as broken:
+            self._take(broken.whole)
+            raise
+        self._take(out)
 
     def _take(self, out: bytes) -> None:
         """Hand on what the scanner let through, and end the stream where it has ended."""

@@ -31,6 +31,7 @@ from tidegate.dialects.neutral import (
     ToolDelta,
     ToolStart,
     UsageEvent,
+    WireError,
 )
 from tidegate.dialects.sse_reader import SseReader
 from tidegate.dialects.unreadable import UNREADABLE
@@ -131,7 +132,9 @@ class CohereStreamDecoder(EventDecoder[bytes]):
                 self.usage = usage
                 events.append(UsageEvent(usage))
         if delta.finish_reason in ("ERROR", "TIMEOUT"):
-            self._fail(delta.error or "The provider's stream ended in an error.", events)
+            self.done = True
+            message = delta.error or "The provider's stream ended in an error."
+            events.append(StreamError(WireError(502, message, "api_error", "upstream_error")))
             return
         self.finished = self.done = True
         events.append(Finish(FINISH_READ.get(delta.finish_reason, "other")))

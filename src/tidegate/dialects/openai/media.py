@@ -129,7 +129,8 @@ class MediaStreamDecoder:
             event = _decode_event(payload)
         except UNREADABLE:
             self.done = True
-            return [StreamError(WireError(502, "The provider's stream is not valid JSON."))]
+            error = WireError(502, "The provider's stream is not valid JSON.")
+            return [StreamError(error, broken=True)]
         if event.type == "error" or bytes(event.error) != b"null":
             self.done = True
             raw = bytes(event.error)
@@ -149,7 +150,7 @@ class MediaStreamDecoder:
         if self.finished or self.done:
             return []
         self.done = True
-        return [StreamError(WireError(502, "The provider's stream ended early."))]
+        return [StreamError(WireError(502, "The provider's stream ended early."), broken=True)]
 
 
 def _sum(first: Usage, second: Usage) -> Usage:

@@ -13,19 +13,28 @@ Source: Chat Completions streaming, types `ChatCompletionChunk` of the openai pa
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from tidegate.dialects.openai.usage import usage_of_json
-from tidegate.dialects.passing import StreamTooLarge
+from tidegate.dialects.passing import Holder, StreamBroken
 from tidegate.dialects.sse import (
+    BOM,
     event_data,
     event_name,
     first_boundary,
+    is_json,
     last_boundary,
     split_events,
 )
 from tidegate.dialects.unreadable import UNREADABLE
 from tidegate.dialects.usage import Usage
+
+if TYPE_CHECKING:
+    from typing_extensions import override
+else:
+    from tidegate.config.snapshot import override
 
 DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": keep-alive\n\n"
@@ -47,7 +56,7 @@ class _Chunk(msgspec.Struct):
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 
 
-class CompletionStream:
+class CompletionStream(Holder):
     """Scanner of one upstream stream.
 
     Attributes:
@@ -63,9 +72,7 @@ class CompletionStream:
     __slots__ = (
         "_choices",
         "_finished_choices",
-        "_held",
         "_hide_usage",
-        "_max_event_bytes",
         "_names_usage",
         "_signs",
         "done",
@@ -78,11 +85,10 @@ class CompletionStream:
     def __init__(
         self, *, hide_usage: bool, choices: int = 1, max_event_bytes: int = 64 * 1024 * 1024
     ) -> None:
-        self._held = b""
+        super().__init__(max_event_bytes)
         self._hide_usage = hide_usage
         self._choices = choices
         self._finished_choices: set[int] = set()
-        self._max_event_bytes = max_event_bytes
         #: How a reason and a usage object begin in this stream.
         self._signs: tuple[bytes, bytes] | None = None
         self._names_usage = False  # whether the read in hand has the word
@@ -92,22 +98,25 @@ class CompletionStream:
         self.error: bytes | None = None
         self.started = False
 
+    @override
     def feed(self, data: bytes) -> bytes:
         """Take what was read from the upstream; return what the client may have of it now.
 
         Only whole events are returned, so that a cut never leaves half an event in front of
-        our error event. Raises `StreamTooLarge` when an unfinished event passes the cap.
+        our error event. Raises `StreamBroken`.
         """
         if self.done or self.error is not None:
             return b""
-        if self._held:
-            data = self._held + data
+        held = self._held
+        if held:
+            if isinstance(held, bytearray):
+                return self._go_on(held, data)
+            data = held + data
             self._held = b""
         if not data.endswith(b"\n\n"):
             cut = last_boundary(data)
-            self._held = data[cut:]
-            if len(self._held) > self._max_event_bytes:
-                raise StreamTooLarge
+            rest = data[cut:]
+            self._held = rest if len(rest) <= self._long_bytes else self._hold(data, cut)
             if cut == 0:
                 return b""
             data = data[:cut]
@@ -117,16 +126,6 @@ class CompletionStream:
         if self._hide_usage and self._names_usage:
             return out.replace(_NULL_USAGE_END, b"}\n")
         return out
-
-    def end(self) -> bytes:
-        """Take the end of the upstream's body; return what the client may still have.
-
-        A last event without its blank line is given one. The caller decides by `finished`
-        and `error` whether the stream was whole.
-        """
-        if self._held.strip(b"\r\n"):
-            return self.feed(b"\n\n")
-        return b""
 
     def terminator(self) -> bytes:
         """Return what ends a whole stream."""
@@ -148,6 +147,7 @@ class CompletionStream:
             if start <= 3:  # no event ends before it
                 return self._look_into(data)
             return data[:start] + self._look_into(data[start:])
+        data = data.removeprefix(BOM)
         end = first_boundary(data)
         head = self._look_into(data[:end])
         while not self.started and not self.done and self.error is None and end < len(data):
@@ -202,6 +202,8 @@ class CompletionStream:
         try:
             chunk = _decode_chunk(payload)
         except UNREADABLE:
+            if not self.started and not is_json(payload):
+                raise StreamBroken("The provider's stream begins with no JSON.") from None
             # Not ours to judge: the client gets what the upstream sent.
             self.started = True
             return True
