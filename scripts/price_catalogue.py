@@ -34,7 +34,8 @@ def entries() -> Iterator[CatalogueEntry]:
             for model in source.models:
                 price = model_price(model)
                 if price is not None:
-                    yield CatalogueEntry(provider.id, model.id, clause(model.match), price)
+                    match, context = clause(model.match), model.context_window
+                    yield CatalogueEntry(provider.id, model.id, match, price, context)
 
 
 def clause(match: Any) -> Clause:

@@ -102,6 +102,22 @@ def test_costs_equal_the_librarys_to_the_nano(usage: Usage, chance: Any) -> None
             assert abs(cost - exact) <= Decimal("1.0"), (provider.id, name)
 
 
+def test_every_context_window_is_the_library_s() -> None:
+    """Of each model under its own name; no window is known that the library does not tell."""
+    table = _table()
+    seen = 0
+    for provider in _providers():
+        for model in provider.models:
+            theirs = provider.find_model(model.id)
+            ours = table.size(provider.id, provider.id, model.id)
+            if theirs is None or table.find(provider.id, provider.id, model.id) is None:
+                continue
+            assert ours.context_tokens == theirs.context_window, (provider.id, model.id)
+            assert ours.max_output_tokens is None
+            seen += ours.context_tokens is not None
+    assert seen > 1000
+
+
 _cached: list[PriceTable] = []
 
 

@@ -11,7 +11,13 @@ import pytest
 from tidegate.dialects.usage import Usage
 from tidegate.errors import ConfigError
 from tidegate.ledger.catalogue import compile_price_table
-from tidegate.ledger.prices import PriceTable, decode_price_table, encode_price_table, matches
+from tidegate.ledger.prices import (
+    ModelSize,
+    PriceTable,
+    decode_price_table,
+    encode_price_table,
+    matches,
+)
 
 MILLION = 1_000_000
 
@@ -98,9 +104,32 @@ def test_overrides_go_before_the_catalogue(tmp_path: Path) -> None:
     assert compile_price_table(["openai"], path).version != table.version
 
 
+SIZED = """
+prices:
+  - {provider: acme, model: small, input: 1, output: 2, context_tokens: 4096}
+  - {provider: openai, model: gpt-4o, input: 1, output: 2, max_output_tokens: 16384}
+  - {provider: gpt, model: gpt-4o, input: 1, output: 2, context_tokens: 64000}
+"""
+
+
+def test_a_size_is_told_by_the_first_who_knows_it(tmp_path: Path) -> None:
+    """An override that says the price alone leaves the catalogue's size; unknown stays None."""
+    path = tmp_path / "prices.yaml"
+    path.write_text(SIZED)
+    table = compile_price_table(["openai", "openai-compatible", "demo"], path)
+    assert table.size("o", "openai", "gpt-4o") == ModelSize(128_000, 16_384)
+    assert table.size("gpt", "openai", "gpt-4o") == ModelSize(64_000, 16_384)
+    assert table.size("acme", "openai-compatible", "SMALL") == ModelSize(4096, None)
+    assert table.size("demo", "demo", "demo") == ModelSize(None, None)
+    assert table.size("o", "openai", "nobody-knows-it") == ModelSize(None, None)
+    assert decode_price_table(encode_price_table(table)) == table
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
+        ("prices: [{provider: a, model: b, input: 1, output: 1, context_tokens: 0}]", "context"),
+        ("prices: [{provider: a, model: b, input: 1, output: 1, context_tokens: 4k}]", "context"),
         ("prices: [{provider: a, model: b, input: 1}]", "output"),
         ("prices: [{provider: a, model: b, input: -1, output: 1}]", "input"),
         ("prices: [{provider: a, model: b, input: NaN, output: 1}]", "input"),

@@ -111,6 +111,21 @@ def test_a_request_that_may_be_running_is_not_sent_to_the_same_place_again(
     assert next_after_fault(fault) == following
 
 
+def _sized(*sizes: int | None, **said: int) -> ModelRoute:
+    targets = [_target(str(number), 1) for number in range(len(sizes))]
+    for target, size in zip(targets, sizes, strict=True):
+        target.context_tokens = size
+    return ModelRoute("m", targets, retries=0, total_s=1.0, **said)
+
+
+def test_a_model_takes_what_each_of_its_targets_takes() -> None:
+    """One whose size is not known may be the smallest; what the operator says counts first."""
+    assert _sized(9000, 4000).context_tokens == 4000
+    assert _sized(9000, None).context_tokens is None
+    assert _sized(9000, None, context_tokens=7000).context_tokens == 7000
+    assert _sized(9000, max_output_tokens=100).max_output_tokens == 100
+
+
 def test_another_target_is_not_waited_for_and_the_same_one_is() -> None:
     """Back-off doubles with jitter, and what the upstream asks for wins."""
     assert backoff_s(1, lambda: 0.5, 9.0, other_target=True) == 0.0

@@ -192,6 +192,7 @@ def _provider(name: str, provider: ProviderSettings, kinds: Kinds) -> ProviderSn
         families=placement.families,
         signing=signing_of(provider),
         native_models=kind.quirks.native_models,
+        capabilities=tuple(kind.capabilities),
         quirks=kind.packed_quirks,
         passthrough_models=provider.passthrough_models,
         passthrough=provider.passthrough,
@@ -212,6 +213,8 @@ def _models(settings: Settings) -> tuple[ModelSnapshot, ...]:
             retries=routing.retries if model.retries is None else model.retries,
             unsupported=model.unsupported,
             total_s=(model.timeout or routing.timeout).seconds,
+            context_tokens=model.context_tokens,
+            max_output_tokens=model.max_output_tokens,
         )
         for name, model in settings.models.items()
     )

@@ -6,7 +6,7 @@ loads a configuration hands them in.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from tidegate.config.placement import Placement
@@ -46,6 +46,10 @@ class ProviderKind(Protocol):
     @property
     def auth(self) -> str:
         """`bearer`, `header:NAME`, `none`, `sigv4` or `google`."""
+
+    @property
+    def capabilities(self) -> Sequence[str]:
+        """Kinds of endpoints that it documents, such as `chat`."""
 
     @property
     def key_required(self) -> bool:

@@ -189,6 +189,16 @@ class ModelSettings(Section):
         description="What happens to a field that the answering provider has no place for: named "
         "in the answer's header and the log, left out without a word, or refused with 400.",
     )
+    context_tokens: Annotated[int, Field(ge=1, le=MAX_AMOUNT)] | None = Field(
+        default=None,
+        description="Context window that model lists show. Default: the smallest of the targets', "
+        "as far as the price table tells; not shown when it does not.",
+    )
+    max_output_tokens: Annotated[int, Field(ge=1, le=MAX_AMOUNT)] | None = Field(
+        default=None,
+        description="Longest answer that model lists show; requests are not cut to it. "
+        "Default: likewise.",
+    )
     retries: Annotated[int, Field(ge=0, le=10)] | None = Field(
         default=None, description="Default: `routing.retries`."
     )

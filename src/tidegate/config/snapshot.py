@@ -73,7 +73,8 @@ class ProviderSnapshot(msgspec.Struct, frozen=True):
     `passthrough`: clients may send it any request below `/<provider>/`. `files`: files and batches
     go there where the request names no provider.
     `signing`: how each request is authorized, where `credential` is not enough. `native_models`:
-    its models are learned from Ollama's own list.
+    its models are learned from Ollama's own list. `capabilities`: kinds of endpoints that it
+    documents.
     """
 
     name: str
@@ -97,6 +98,7 @@ class ProviderSnapshot(msgspec.Struct, frozen=True):
     families: tuple[ModelFamily, ...] = ()
     signing: Signing | None = None
     native_models: bool = False
+    capabilities: tuple[str, ...] = ()
 
     @override
     def __repr__(self) -> str:
@@ -112,7 +114,10 @@ class TargetSnapshot(msgspec.Struct, frozen=True):
 
 
 class ModelSnapshot(msgspec.Struct, frozen=True):
-    """A model name that clients use. `fallbacks` are other model names, tried in order."""
+    """A model name that clients use. `fallbacks` are other model names, tried in order.
+
+    `context_tokens`, `max_output_tokens`: what model lists show, where the operator says so.
+    """
 
     name: str
     targets: tuple[TargetSnapshot, ...]
@@ -120,6 +125,8 @@ class ModelSnapshot(msgspec.Struct, frozen=True):
     retries: int = 2
     unsupported: str = "warn"
     total_s: float = 600.0
+    context_tokens: int | None = None
+    max_output_tokens: int | None = None
 
 
 class LimitSnapshot(msgspec.Struct, frozen=True):

@@ -1,18 +1,20 @@
 """`GET …/models` and `GET …/models/{id}`, in the shape that the caller's SDK reads.
 
-    OpenAI      {"object":"list","data":[{"id":"fast","object":"model","owned_by":"tidegate", …}]}
-    Anthropic   {"data":[{"type":"model","id":"fast", …}],"has_more":false, …}
-    Gemini      {"models":[{"name":"models/fast", …}]}
+    OpenAI      {"object":"list","data":[{"id":"fast","object":"model","owned_by":"tidegate",
+                "capabilities":["chat"],"context_length":200000,"max_model_len":200000, …}]}
+    Anthropic   {"data":[{"type":"model","id":"fast","max_input_tokens":200000, …}], …}
+    Gemini      {"models":[{"name":"models/fast","inputTokenLimit":200000, …}]}
 
 A request with `anthropic-version` is Anthropic's, one with `x-goog-api-key` or below `/v1beta` is
-Gemini's. Only models that the key may use are shown. What is known of a model beside its name
-stands in OpenAI's shape: what it can be asked, and what it costs.
+Gemini's. Only models that the key may use are shown, with what is known of them (`model_facts`):
+in fields that the dialect has for it, else in those that its clients read. OpenAI's has none; the
+context is `context_length` there, as with OpenRouter, and `max_model_len`, as with vLLM.
+Sources: `ModelInfo` of the anthropic package, `Model` of google-genai.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qs, unquote_to_bytes
 
@@ -21,9 +23,8 @@ import msgspec
 from tidegate.dialects.anthropic import ANTHROPIC
 from tidegate.dialects.gemini import GEMINI
 from tidegate.dialects.openai import OPENAI
-from tidegate.dialects.wires import BACKS
+from tidegate.endpoints.model_facts import ModelFacts, facts_of
 from tidegate.errors import BadRequest
-from tidegate.money import ModelPrice
 from tidegate.pipeline.call import Call
 from tidegate.pipeline.endpoint import Endpoint
 from tidegate.pipeline.gateway import Gateway
@@ -35,14 +36,6 @@ _JSON = b"content-type: application/json\r\n"
 _MAX_PAGE = 1000
 #: No model of ours has a date; the SDKs want one.
 _LONG_AGO = "1970-01-01T00:00:00Z"
-#: Operation → capability, beside those that any chat can stand in for.
-_CAPABILITIES = {
-    "completions": "completions",
-    "embeddings": "embeddings",
-    "gemini_embed": "embeddings",
-    "cohere_embed": "embeddings",
-    "moderations": "moderations",
-}
 
 
 async def list_models(gateway: Gateway, call: Call) -> None:
@@ -85,11 +78,20 @@ def _take_shape(call: Call) -> str:
 def _of_openai(name: str, route: ModelRoute | None) -> dict[str, Any]:
     shown: dict[str, Any] = {"id": name, "object": "model", "created": 0, "owned_by": "tidegate"}
     if route is not None:
-        shown["capabilities"] = _capabilities(route)
-        price = route.targets[0].price
-        if price is not None:
-            shown["pricing"] = _pricing(price)
+        facts = facts_of(route)
+        shown["capabilities"] = facts.capabilities
+        _add_size(shown, facts, ("context_length", "max_model_len"), "max_output_tokens")
     return shown
+
+
+def _add_size(shown: dict[str, Any], facts: ModelFacts, contexts: Iterable[str], out: str) -> None:
+    """Add how much a model takes and what it costs, as far as that is known."""
+    if facts.context_tokens is not None:
+        shown.update(dict.fromkeys(contexts, facts.context_tokens))
+    if facts.max_output_tokens is not None:
+        shown[out] = facts.max_output_tokens
+    if facts.pricing:
+        shown["pricing"] = facts.pricing
 
 
 def _openai_list(call: Call, names: list[str], query: dict[str, str]) -> dict[str, Any]:
@@ -97,33 +99,20 @@ def _openai_list(call: Call, names: list[str], query: dict[str, str]) -> dict[st
     return {"object": "list", "data": [_of_openai(name, routes.get(name)) for name in names]}
 
 
-def _capabilities(route: ModelRoute) -> list[str]:
-    """Return what the model's first target can be asked, in its own dialect or another."""
-    operations = route.targets[0].paths
-    chats = {"chat"} if any(name in BACKS for name in operations) else set()
-    return sorted(chats | {_CAPABILITIES[name] for name in operations if name in _CAPABILITIES})
-
-
-def _pricing(price: ModelPrice) -> dict[str, float]:
-    """Return the price in force, in USD a million tokens, without tiers."""
-    rates = price.price_at(time.time_ns() // 1_000_000).rates
-    return {
-        f"{kind}_usd_per_million_tokens": getattr(rates, kind) / 1e9
-        for kind in ("input", "cached_input", "cache_write", "output")
-    }
-
-
 # --- Anthropic ------------------------------------------------------------------------------
 
 
 def _of_anthropic(name: str, route: ModelRoute | None) -> dict[str, Any]:
-    return {
+    shown: dict[str, Any] = {
         "type": "model",
         "id": name,
         "display_name": name,
         "created_at": _LONG_AGO,
         "lifecycle": "active",
     }
+    if route is not None:
+        _add_size(shown, facts_of(route), ("max_input_tokens",), "max_tokens")
+    return shown
 
 
 def _anthropic_list(call: Call, names: list[str], query: dict[str, str]) -> dict[str, Any]:
@@ -136,8 +125,9 @@ def _anthropic_list(call: Call, names: list[str], query: dict[str, str]) -> dict
         if "after_id" in query:
             names = names[_place_of(query["after_id"], names, "after_id") + 1 :]
         names, more = names[:limit], len(names) > limit
+    routes = call.state.routes
     return {
-        "data": [_of_anthropic(name, None) for name in names],
+        "data": [_of_anthropic(name, routes.get(name)) for name in names],
         "has_more": more,
         "first_id": names[0] if names else None,
         "last_id": names[-1] if names else None,
@@ -155,17 +145,21 @@ def _place_of(name: str, names: list[str], param: str) -> int:
 
 
 def _of_gemini(name: str, route: ModelRoute | None) -> dict[str, Any]:
-    kinds = ["chat"] if route is None else _capabilities(route)
+    facts = None if route is None else facts_of(route)
+    kinds = ["chat"] if facts is None else facts.capabilities
     methods: list[str] = []
     if "chat" in kinds:
         methods += ["generateContent", "streamGenerateContent", "countTokens"]
     if "embeddings" in kinds:
         methods += ["embedContent", "batchEmbedContents"]
-    return {
+    shown: dict[str, Any] = {
         "name": f"models/{name}",
         "displayName": name,
         "supportedGenerationMethods": methods,
     }
+    if facts is not None:
+        _add_size(shown, facts, ("inputTokenLimit",), "outputTokenLimit")
+    return shown
 
 
 def _gemini_list(call: Call, names: list[str], query: dict[str, str]) -> dict[str, Any]:

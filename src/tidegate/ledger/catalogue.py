@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from tidegate.errors import ConfigError
-from tidegate.ledger.prices import Clause, PricedModel, PriceTable
+from tidegate.ledger.prices import Clause, ModelSize, PricedModel, PriceTable
 from tidegate.money import ModelPrice, Period, Price, Rates, nano_usd
 
 _PATH: Final = Path(__file__).with_name("catalogue.jsonl")
@@ -38,17 +38,19 @@ class CatalogueHead(msgspec.Struct, frozen=True):
     version: str
 
 
-class CatalogueEntry(msgspec.Struct, frozen=True):
+class CatalogueEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     """Each other line: one model of one provider, in the order in which they are to be tried."""
 
     provider: str
     model: str
     match: Clause
     price: ModelPrice
+    context_tokens: int | None = None
 
 
 # Text until it is a decimal: 0.1 must not become a float on the way.
 _Usd = Annotated[str, msgspec.Meta(pattern=r"^\d{1,6}(\.\d{1,15})?$")]
+_Tokens = Annotated[str, msgspec.Meta(pattern=r"^[1-9]\d{0,8}$")]
 
 
 class Override(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -63,6 +65,8 @@ class Override(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         cache_write: Of those written to the cache; `input` by default.
         reasoning: Of the output that was not shown; `output` by default.
         per_request: For each request.
+        context_tokens: Its context window.
+        max_output_tokens: Longest answer that may be asked for.
     """
 
     provider: str
@@ -73,6 +77,8 @@ class Override(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     cache_write: _Usd | None = None
     reasoning: _Usd | None = None
     per_request: _Usd = "0"
+    context_tokens: _Tokens | None = None
+    max_output_tokens: _Tokens | None = None
 
 
 class OverrideFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,7 +107,8 @@ def compile_price_table(kinds: Iterable[str], override_path: Path | None = None)
             if provider in wanted:
                 entry = decode(line)
                 for kind in wanted[provider]:
-                    found.setdefault(kind, []).append(PricedModel(entry.match, entry.price))
+                    size = ModelSize(entry.context_tokens)
+                    found.setdefault(kind, []).append(PricedModel(entry.match, entry.price, size))
     table = {kind: tuple(entries) for kind, entries in found.items()}
     table |= {kind: _BUILT_IN[kind] for kind in wanted if kind in _BUILT_IN}
     if override_path is None:
@@ -128,7 +135,7 @@ def _read_overrides(path: Path) -> tuple[dict[str, tuple[PricedModel, ...]], str
     found: dict[str, list[PricedModel]] = {}
     for override in file.prices:
         found.setdefault(override.provider, []).append(
-            PricedModel(_clause_of(override.model), _price_of(override))
+            PricedModel(_clause_of(override.model), _price_of(override), _size_of(override))
         )
     digest = hashlib.sha256(data).hexdigest()[:8]
     return {provider: tuple(entries) for provider, entries in found.items()}, digest
@@ -150,6 +157,11 @@ def _price_of(override: Override) -> ModelPrice:
     )
     price = Price(rates, per_request=_rate(override.per_request))
     return ModelPrice((Period(price),))
+
+
+def _size_of(override: Override) -> ModelSize:
+    context, longest = override.context_tokens, override.max_output_tokens
+    return ModelSize(int(context) if context else None, int(longest) if longest else None)
 
 
 def _rate(amount_usd: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import date
 from typing import Any, Final
 
@@ -18,11 +19,25 @@ _COMPACT_DATE: Final = re.compile(r"-(20\d\d)(\d\d)(\d\d)(?=[-:]|$)")
 _MAX_NAME: Final = 256
 
 
+class ModelSize(msgspec.Struct, frozen=True, array_like=True):
+    """How much a model takes; None where nobody has said.
+
+    Attributes:
+        context_tokens: Its context window: what fits into one request, with most providers
+            together with the answer.
+        max_output_tokens: Longest answer that may be asked for.
+    """
+
+    context_tokens: int | None = None
+    max_output_tokens: int | None = None
+
+
 class PricedModel(msgspec.Struct, frozen=True, array_like=True):
-    """One entry: the names it is for, and its price."""
+    """One entry: the names it is for, its price and its size."""
 
     match: Clause
     price: ModelPrice
+    size: ModelSize = ModelSize()
 
 
 class PriceTable(msgspec.Struct, frozen=True):
@@ -43,17 +58,33 @@ class PriceTable(msgspec.Struct, frozen=True):
 
         Not for the hot path (a few to hundreds of µs): once for each target.
         """
+        found = next(self._entries(provider, kind, model), None)
+        return None if found is None else found.price
+
+    def size(self, provider: str, kind: str, model: str) -> ModelSize:
+        """Return how much *model* at *provider* takes, each number by the first who tells it.
+
+        Not for the hot path, as `find`.
+        """
+        context = longest = None
+        for entry in self._entries(provider, kind, model):
+            context = context or entry.size.context_tokens
+            longest = longest or entry.size.max_output_tokens
+        return ModelSize(context, longest)
+
+    def _entries(self, provider: str, kind: str, model: str) -> Iterator[PricedModel]:
+        """Give what is said of *model*: overrides, then the catalogue; of each the first match."""
         name = model[:_MAX_NAME].lower()
-        for entries in (
-            self.overrides.get(provider, ()),
-            self.overrides.get(kind, ()),
-            self.kinds.get(kind, ()),
-        ):
-            price = _first(entries, name)
-            if price is not None:
-                return price
-        dashed = _with_dashed_date(name)
-        return _first(self.kinds.get(kind, ()), dashed) if dashed != name else None
+        catalogue = self.kinds.get(kind, ())
+        for entries in (self.overrides.get(provider, ()), self.overrides.get(kind, ())):
+            found = _first(entries, name)
+            if found is not None:
+                yield found
+        found = _first(catalogue, name)
+        if found is None and (dashed := _with_dashed_date(name)) != name:
+            found = _first(catalogue, dashed)
+        if found is not None:
+            yield found
 
 
 def encode_price_table(table: PriceTable) -> bytes:
@@ -66,10 +97,10 @@ def decode_price_table(data: bytes) -> PriceTable:
     return msgspec.msgpack.decode(data, type=PriceTable) if data else PriceTable()
 
 
-def _first(entries: tuple[PricedModel, ...], name: str) -> ModelPrice | None:
+def _first(entries: tuple[PricedModel, ...], name: str) -> PricedModel | None:
     for entry in entries:
         if matches(entry.match, name):
-            return entry.price
+            return entry
     return None
 
 

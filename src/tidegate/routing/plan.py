@@ -19,12 +19,16 @@ class ModelRoute:
         chain: This route and the routes of its fallbacks, in the order they are tried.
         budget: Keeps retries to a fifth of the requests.
         unsupported: What happens to fields that a target cannot express: `warn`, `drop`, `reject`.
+        context_tokens: Context window that any first-choice target has; None when not known.
+        max_output_tokens: Answer that any of them may be asked for; None when not known.
     """
 
     __slots__ = (
         "_weight_sum",
         "budget",
         "chain",
+        "context_tokens",
+        "max_output_tokens",
         "name",
         "retries",
         "targets",
@@ -40,6 +44,8 @@ class ModelRoute:
         retries: int,
         total_s: float,
         unsupported: str = "warn",
+        context_tokens: int | None = None,
+        max_output_tokens: int | None = None,
     ) -> None:
         if not targets:
             raise ValueError(f"model {name!r} has no target")
@@ -50,6 +56,12 @@ class ModelRoute:
         self.chain: tuple[ModelRoute, ...] = (self,)
         self.budget = RetryBudget()
         self.unsupported = unsupported
+        self.context_tokens = context_tokens or _least(
+            [target.context_tokens for target in self.targets]
+        )
+        self.max_output_tokens = max_output_tokens or _least(
+            [target.max_output_tokens for target in self.targets]
+        )
         self._weight_sum = sum(target.weight for target in targets)
 
     def order(self, chance: Callable[[], float]) -> Sequence[Target]:
@@ -71,6 +83,12 @@ class ModelRoute:
             ordered.append(left.pop(index))
             weight_left -= ordered[-1].weight
         return ordered
+
+
+def _least(numbers: Sequence[int | None]) -> int | None:
+    """Return the smallest; None where one is not known, as it may be smaller still."""
+    known = [number for number in numbers if number is not None]
+    return min(known) if len(known) == len(numbers) else None
 
 
 def link_fallbacks(routes: dict[str, ModelRoute], fallbacks: dict[str, Sequence[str]]) -> None:

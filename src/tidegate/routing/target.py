@@ -60,15 +60,21 @@ class Target:
         estimator: Learned ratios of bytes to tokens; set by the pipeline.
         price: What its tokens cost; None when the model has no known price.
         price_version: Version of the table that `price` is from.
+        context_tokens: Its context window; None when that is not known.
+        max_output_tokens: Longest answer that may be asked for; None when that is not known.
+        capabilities: Kinds of endpoints that its provider documents; empty when nobody says.
     """
 
     __slots__ = (
         "_base_path",
         "_heads",
         "_origin_lines",
+        "capabilities",
         "client",
+        "context_tokens",
         "estimator",
         "label",
+        "max_output_tokens",
         "meters",
         "model",
         "note",
@@ -110,6 +116,9 @@ class Target:
         self.estimator: Any = None
         self.price: Any = None
         self.price_version = ""
+        self.context_tokens: int | None = None
+        self.max_output_tokens: int | None = None
+        self.capabilities: frozenset[str] = frozenset()
         self.signer: Signer | None = None
         self.reshape: Callable[[bytes], bytes] | None = None
         self.note = b"x-tidegate-provider: " + provider.encode("ascii", "replace") + b"\r\n"

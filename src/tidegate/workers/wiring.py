@@ -250,6 +250,8 @@ class DataPlane:
                 retries=model.retries,
                 unsupported=model.unsupported,
                 total_s=model.total_s,
+                context_tokens=model.context_tokens,
+                max_output_tokens=model.max_output_tokens,
             )
             for model in snapshot.models
         }
@@ -327,5 +329,11 @@ class DataPlane:
         target.reshape = reshape
         target.price = prices.find(provider.name, provider.kind, model)
         target.price_version = prices.version
+        size = prices.size(provider.name, provider.kind, model)
+        target.context_tokens, target.max_output_tokens = (
+            size.context_tokens,
+            size.max_output_tokens,
+        )
+        target.capabilities = frozenset(provider.capabilities)
         target.estimator = self._estimators.setdefault((provider.name, label), TokenEstimator())
         return target
