@@ -247,6 +247,18 @@ async def test_the_seed_api_is_carried_by_the_same_pipeline() -> None:
     assert unknown.status == 404
 
 
+async def test_the_seed_api_chooses_among_found_models_too() -> None:
+    """Names that a server was found to have stand in no configuration."""
+    up = FakeUpstream(FakeAnswer(body=ANSWER))
+    scene = Scene({"m": [up]})
+    state = scene.gateway.state
+    state.offered = frozenset({"a/found"})
+    state.open_route = {"a/found": state.routes["m"]}.get
+    body = {"messages": [{"role": "user", "content": "hi"}], "model_hint": "online"}
+    done = await scene.run(FakeExchange(path="/api/v1/chat", body=body))
+    assert done.status == 200
+
+
 async def test_a_local_word_is_never_answered_online() -> None:
     """No field undoes it: it is refused, and a provider at a public address is not local."""
     from tidegate.config.snapshot import ProviderSnapshot

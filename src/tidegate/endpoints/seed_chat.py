@@ -73,9 +73,9 @@ def _route(state: State, seed: SeedRequest, principal: Principal) -> ModelRoute:
     if wants_online and must_be_local:
         raise BadRequest("The request asks for a local and for an online model.", param="model")
     for name in state.visible_models(principal):
-        route = state.routes[name]
+        route = state.route(name, principal)  # also of names that were found, not configured
         if _is_local(state, route) != wants_online:
-            return state.route(name, principal)
+            return route
     raise ModelNotFound(
         f"No {'online' if wants_online else 'local'} model is configured for this key.",
         param="model",
