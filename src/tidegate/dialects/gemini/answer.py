@@ -318,7 +318,9 @@ def write_call(part: ToolUse, cut: bool, losses: Losses) -> dict[str, Any]:
             )
         losses.bend("answer.tool_arguments")
         arguments = b"{}"
-    call: dict[str, Any] = {"name": part.name, "args": msgspec.Raw(arguments)}
+    # As the model wrote them, but for line ends: those would end the line of an event as well.
+    one_line = arguments.replace(b"\r", b" ").replace(b"\n", b" ")
+    call: dict[str, Any] = {"name": part.name, "args": msgspec.Raw(one_line)}
     if part.id:
         call["id"] = part.id
     written: dict[str, Any] = {"functionCall": call}
