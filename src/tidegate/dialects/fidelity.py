@@ -43,6 +43,7 @@ FEATURES = frozenset(
         "cache_marker.ttl",
         "tool_use",
         "tool_use.arguments",
+        "tool_use.signature",  # the state that a provider hung on a call
         # tools
         "tool",
         "tool.description",

@@ -65,6 +65,7 @@ class AnswerContext(msgspec.Struct, frozen=True, kw_only=True):
         model: The name that the caller asked for; it is told that one.
         include_usage: Chat: whether the caller asked for the usage event of a stream.
         legacy_functions: Chat: see `NeutralRequest.legacy_functions`.
+        origin: Dialect of the target, by which thinking that it did not sign is known again.
     """
 
     id: str
@@ -72,6 +73,7 @@ class AnswerContext(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     include_usage: bool = True
     legacy_functions: bool = False
+    origin: str = ""
 
 
 class UnreadableAnswer(Exception):

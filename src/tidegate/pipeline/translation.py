@@ -100,6 +100,7 @@ class Translation:
             created_s=int(time.time()),
             model=request.model,
             include_usage=call.wants_usage,
+            origin=back.name,
             legacy_functions=request.legacy_functions,
         )
 
@@ -234,6 +235,42 @@ def translate(call: Call, request: _Request, route: ModelRoute, target: Target) 
             raise Untranslatable(f"The model `{route.name}` does not support: {names}.")
     translation.told = route.unsupported != "drop"
     return translation
+
+
+_FOREIGN = Loss("thinking", "dropped")
+
+
+def without_foreign(gateway: Gateway, call: Call, route: ModelRoute, body: bytes) -> bytes:
+    """Return a body that passes through, without the state of other providers; name the loss.
+
+    Raises `Untranslatable` where the model may lose nothing.
+    """
+    operation = call.operation
+    assert operation.foreign is not None
+    own = operation.foreign[1](body)
+    if own is None:
+        return body
+    wire = operation.wire
+    path = path_of(_FOREIGN, {} if wire is None else wire.fields)
+    if route.unsupported == "reject":
+        raise Untranslatable(f"The model `{route.name}` does not support: {path}.")
+    if not call.attempts:
+        gateway.meters.fidelity.labels(operation.name, operation.name, _FOREIGN.feature).inc()
+    if route.unsupported == "warn":
+        header = fidelity_header([_FOREIGN], {} if wire is None else wire.fields)
+        call.note = b"x-tidegate-fidelity: %b\r\n" % header
+        log.info(
+            "translation lost something",
+            extra={
+                "fields": {
+                    "request_id": call.request_id,
+                    "dialect_in": operation.name,
+                    "dialect_out": operation.name,
+                    "lost": ["thinking dropped"],
+                }
+            },
+        )
+    return own
 
 
 def read_neutral(call: Call, front: Wire, request: _Request) -> NeutralRequest:

@@ -12,12 +12,19 @@ import msgspec
 from tidegate.dialects.anthropic.parts import (
     FINISH_READ,
     FINISH_WRITE,
+    KIN,
     NAME,
     read_citation,
     write_citation,
 )
 from tidegate.dialects.anthropic.usage import neutral_usage, read_usage, usage_object
 from tidegate.dialects.encode import encode_json, json_object
+from tidegate.dialects.envelope import (
+    Envelope,
+    envelope_of_call,
+    envelope_of_thinking,
+    seal,
+)
 from tidegate.dialects.fidelity import Loss, Losses
 from tidegate.dialects.neutral import (
     Audio,
@@ -121,9 +128,13 @@ def encode_answer(answer: NeutralAnswer, context: AnswerContext) -> tuple[bytes,
     if choice.finish == "other":
         losses.bend("answer.finish_reason")
     cut = choice.finish == "length"
-    blocks = [
-        block for part in choice.parts if (block := _write_part(part, cut, losses)) is not None
-    ]
+    blocks = []
+    for part in choice.parts:
+        if isinstance(part, ToolUse) and part.signature:
+            blocks.append(sealed_block(envelope_of_call(part.id, part.signature)))
+        block = _write_part(part, cut, losses)
+        if block is not None:
+            blocks.append(block)
     body = {
         "id": answer_id(answer.id, context),
         "type": "message",
@@ -156,9 +167,7 @@ def _write_part(part: Part, cut: bool, losses: Losses) -> dict[str, Any] | None:
             "input": msgspec.Raw(_input(part, cut, losses)),
         }
     if isinstance(part, Thinking):
-        if part.redacted is not None:
-            return {"type": "redacted_thinking", "data": part.redacted}
-        return {"type": "thinking", "thinking": part.text, "signature": part.signature or ""}
+        return _write_thinking(part)
     if isinstance(part, Refusal):
         return {"type": "text", "text": part.text}
     if isinstance(part, OpaquePart) and part.dialect == NAME:
@@ -168,6 +177,35 @@ def _write_part(part: Part, cut: bool, losses: Losses) -> dict[str, Any] | None:
         return {"type": "text", "text": part.transcript}
     losses.drop("answer.audio" if isinstance(part, Audio) else "answer.part")
     return None
+
+
+def _write_thinking(part: Thinking) -> dict[str, Any] | None:
+    if part.redacted is not None:
+        if part.origin in KIN:
+            return {"type": "redacted_thinking", "data": part.redacted}
+        return sealed_block(envelope_of_thinking(part))
+    if part.text or (part.signature and part.origin in KIN):
+        return {"type": "thinking", "thinking": part.text, "signature": signature_of(part)}
+    return sealed_block(envelope_of_thinking(part)) if part.signature else None
+
+
+def signature_of(part: Thinking) -> str:
+    """Return the proof of readable thinking: the caller's own kind, or another's sealed.
+
+    Thinking that was not signed gets one too, so that no provider ever sees it as its own.
+    """
+    if part.origin in KIN and part.signature:
+        return part.signature
+    return seal(envelope_of_thinking(part))
+
+
+def sealed_block(envelope: Envelope) -> dict[str, Any]:
+    """Write state of another provider as thinking that only its provider can read.
+
+    SDKs keep such a block in its place, and have to send it back; the id of a call has no room
+    for state (providers bound it to some 40 characters of few signs).
+    """
+    return {"type": "redacted_thinking", "data": seal(envelope)}
 
 
 def _input(part: ToolUse, cut: bool, losses: Losses) -> bytes:

@@ -13,11 +13,17 @@ from typing import Any, Literal
 
 import msgspec
 
-from tidegate.dialects.anthropic.answer import answer_id, write_citations
+from tidegate.dialects.anthropic.answer import (
+    answer_id,
+    sealed_block,
+    signature_of,
+    write_citations,
+)
 from tidegate.dialects.anthropic.errors import wire_error_event
-from tidegate.dialects.anthropic.parts import FINISH_WRITE, NAME
+from tidegate.dialects.anthropic.parts import FINISH_WRITE, KIN, NAME
 from tidegate.dialects.anthropic.usage import usage_object
 from tidegate.dialects.encode import encode_json, json_object
+from tidegate.dialects.envelope import envelope_of_call, envelope_of_thinking
 from tidegate.dialects.fidelity import Loss, Losses
 from tidegate.dialects.neutral import (
     CitationDelta,
@@ -30,6 +36,7 @@ from tidegate.dialects.neutral import (
     Start,
     StreamError,
     TextDelta,
+    Thinking,
     ThinkingDelta,
     ToolDelta,
     ToolStart,
@@ -70,6 +77,7 @@ class MessagesStreamEncoder:
         "_losses",
         "_open_call",
         "_text_head",
+        "_unsigned",
         "_usage",
         "_waiting",
         "_writers",
@@ -85,6 +93,8 @@ class MessagesStreamEncoder:
         #: What the open block is.
         self._kind: Literal["", "text", "thinking", "tool"] = ""
         self._text_head = b""
+        #: The open block is thinking whose proof did not come yet.
+        self._unsigned = False
         self._calls: dict[int, _Call] = {}
         self._open_call = -1
         self._waiting: list[Event] = []
@@ -138,32 +148,13 @@ class MessagesStreamEncoder:
             self._losses.bend("answer.tool_arguments")
         if finish.reason == "other":
             self._losses.bend("answer.finish_reason")
-        delta = {
-            "type": "message_delta",
-            "delta": {
-                "stop_reason": FINISH_WRITE[finish.reason],
-                "stop_sequence": finish.stop_sequence,
-            },
-            "usage": usage_object(self._usage or Usage()),
-        }
-        return out + b"event: message_delta\ndata: " + encode_json(delta) + b"\n\n" + _STOP
+        return out + _message_end(finish, self._usage or Usage())
 
     # --- blocks -----------------------------------------------------------------------------
 
     def _start(self, event: Start) -> bytes:
         self._usage = event.usage
-        message: dict[str, Any] = {
-            "id": answer_id(event.id, self._context),
-            "type": "message",
-            "role": "assistant",
-            "model": self._context.model,
-            "content": [],
-            "stop_reason": None,
-            "stop_sequence": None,
-            "usage": usage_object(event.usage or Usage()),
-        }
-        start = {"type": "message_start", "message": message}
-        return b"event: message_start\ndata: " + encode_json(start) + b"\n\n"
+        return _message_start(event, self._context)
 
     def _open(self, kind: Literal["text", "thinking", "tool"], block: Any) -> bytes:
         """End the open block and begin one of *kind*."""
@@ -191,8 +182,12 @@ class MessagesStreamEncoder:
             if not call.custom and json_object("".join(call.pieces)) is None:
                 self._bad_arguments = True
             self._open_call = -1
+        proof = b""
+        if self._unsigned:
+            self._unsigned = False
+            proof = self._proof(Thinking("", origin=self._context.origin))
         self._kind = ""
-        return (
+        return proof + (
             b'event: content_block_stop\ndata: {"type":"content_block_stop","index":%d}\n\n'
             % self._index
         )
@@ -226,19 +221,29 @@ class MessagesStreamEncoder:
         return self._open_thinking() + self._piece(event.text)
 
     def _open_thinking(self) -> bytes:
-        return self._open("thinking", {"type": "thinking", "thinking": "", "signature": ""})
+        opened = self._open("thinking", {"type": "thinking", "thinking": "", "signature": ""})
+        self._unsigned = True
+        return opened
+
+    def _proof(self, part: Thinking) -> bytes:
+        return self._delta({"type": "signature_delta", "signature": signature_of(part)})
+
+    def _whole_block(self, block: Any) -> bytes:
+        return self._open("thinking", block) + self._close()
 
     def _signature(self, event: SignatureDelta) -> bytes:
         if event.choice:
             return self._drop_choice()
         if self._kind != "thinking" and self._must_wait(event):
             return b""
-        if event.redacted is not None:
-            block = {"type": "redacted_thinking", "data": event.redacted}
-            return self._open("thinking", block) + self._close()
+        part = Thinking("", event.signature, event.redacted, event.origin)
+        if event.redacted is not None and event.origin in KIN:
+            return self._whole_block({"type": "redacted_thinking", "data": event.redacted})
+        if event.redacted is not None or (self._kind != "thinking" and event.origin not in KIN):
+            return self._whole_block(sealed_block(envelope_of_thinking(part)))
         opened = b"" if self._kind == "thinking" else self._open_thinking()
-        signature = {"type": "signature_delta", "signature": event.signature}
-        return opened + self._delta(signature) + self._close()
+        self._unsigned = False
+        return opened + self._proof(part) + self._close()
 
     def _citation(self, event: CitationDelta) -> bytes:
         if event.choice:
@@ -260,7 +265,7 @@ class MessagesStreamEncoder:
             return b""
         if self._must_wait(event):
             return b""
-        return self._open("text", msgspec.Raw(event.part.raw)) + self._close()
+        return self._whole_block(msgspec.Raw(event.part.raw))
 
     def _drop_choice(self) -> bytes:
         self._losses.drop("answer.choices")
@@ -283,7 +288,10 @@ class MessagesStreamEncoder:
         return self._open_tool(event)
 
     def _open_tool(self, event: ToolStart) -> bytes:
-        opened = self._open(
+        state = b""
+        if event.signature:
+            state = self._whole_block(sealed_block(envelope_of_call(event.id, event.signature)))
+        opened = state + self._open(
             "tool", {"type": "tool_use", "id": event.id, "name": event.name, "input": {}}
         )
         self._calls[event.call] = _Call(event)
@@ -356,3 +364,30 @@ class MessagesStreamEncoder:
     def _error(self, event: StreamError) -> bytes:
         self.failed = True
         return wire_error_event(event.error)
+
+
+def _message_start(event: Start, context: AnswerContext) -> bytes:
+    message: dict[str, Any] = {
+        "id": answer_id(event.id, context),
+        "type": "message",
+        "role": "assistant",
+        "model": context.model,
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": usage_object(event.usage or Usage()),
+    }
+    start = {"type": "message_start", "message": message}
+    return b"event: message_start\ndata: " + encode_json(start) + b"\n\n"
+
+
+def _message_end(finish: Finish, usage: Usage) -> bytes:
+    delta = {
+        "type": "message_delta",
+        "delta": {
+            "stop_reason": FINISH_WRITE[finish.reason],
+            "stop_sequence": finish.stop_sequence,
+        },
+        "usage": usage_object(usage),
+    }
+    return b"event: message_delta\ndata: " + encode_json(delta) + b"\n\n" + _STOP

@@ -10,6 +10,8 @@ from tidegate.dialects.neutral import Citation, FinishReason
 from tidegate.dialects.unreadable import UNREADABLE
 
 NAME = "anthropic"
+#: Dialects whose providers sign alike: what one of them signed, the others take.
+KIN = frozenset({NAME, "bedrock"})
 
 FINISH_READ: dict[str, FinishReason] = {
     "end_turn": "stop",

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from tidegate.dialects.anthropic.parts import NAME, write_citation
+from tidegate.dialects.anthropic.parts import KIN, NAME, write_citation
 from tidegate.dialects.encode import call_arguments, refuse_empty, says
 from tidegate.dialects.fidelity import Losses
 from tidegate.dialects.neutral import (
@@ -147,6 +147,8 @@ class PromptWriter:
 
     def _tool_use(self, part: ToolUse) -> dict[str, Any]:
         arguments = call_arguments(part, self.losses)
+        if part.signature:
+            self.losses.drop("tool_use.signature")
         return {
             "type": "tool_use",
             "id": self._id(part.id),
@@ -174,7 +176,7 @@ class PromptWriter:
 
     def _thinking(self, part: Thinking) -> dict[str, Any] | None:
         """Write thinking with its proof; without one, or with another's, it is refused there."""
-        if part.origin not in ("", "unknown", NAME):
+        if part.origin not in ("", "unknown", *KIN):
             self.losses.drop("thinking")
             return None
         if part.redacted is not None:

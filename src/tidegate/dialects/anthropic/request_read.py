@@ -10,6 +10,13 @@ from __future__ import annotations
 import msgspec
 
 from tidegate.dialects.anthropic.parts import NAME, read_citation
+from tidegate.dialects.envelope import (
+    Envelope,
+    give_states_back,
+    is_sealed,
+    thinking_of_envelope,
+    unseal,
+)
 from tidegate.dialects.neutral import (
     CacheMarker,
     Document,
@@ -37,6 +44,7 @@ from tidegate.dialects.reading import (
     Fields,
     Shape,
     json_text,
+    note,
 )
 from tidegate.errors import BadRequest
 
@@ -288,7 +296,7 @@ def _message(wire: _Message, path: str, unread: list[str]) -> Message:
     parts = [
         _block(raw, f"{path}.content[{number}]", unread) for number, raw in enumerate(wire.content)
     ]
-    return Message(role, parts)  # type: ignore[arg-type]  # mypy widens it
+    return Message(role, give_states_back(parts))  # type: ignore[arg-type]  # mypy widens it
 
 
 def _system(content: str | list[msgspec.Raw], path: str, unread: list[str]) -> list[Text]:
@@ -303,7 +311,7 @@ def _system(content: str | list[msgspec.Raw], path: str, unread: list[str]) -> l
     return parts
 
 
-def _block(raw: msgspec.Raw, path: str, unread: list[str]) -> Part:
+def _block(raw: msgspec.Raw, path: str, unread: list[str]) -> Part | Envelope:
     kind = _KIND.read(raw, path, []).type or ""
     within = "messages[].content[]"
     if kind == "text":
@@ -319,9 +327,14 @@ def _block(raw: msgspec.Raw, path: str, unread: list[str]) -> Part:
         return _tool_result(_TOOL_RESULT_BLOCK.read(raw, within, unread), path, unread)
     if kind == "thinking":
         thought = _THINKING_BLOCK.read(raw, within, unread)
-        return Thinking(thought.thinking, thought.signature, origin=NAME)
+        if not is_sealed(thought.signature or ""):
+            return Thinking(thought.thinking, thought.signature, origin=NAME)
+        return _sealed(thought.signature or "", thought.thinking, f"{within}.signature", unread)
     if kind == "redacted_thinking":
-        return Thinking(redacted=_REDACTED_BLOCK.read(raw, within, unread).data, origin=NAME)
+        hidden = _REDACTED_BLOCK.read(raw, within, unread).data
+        if not is_sealed(hidden):
+            return Thinking(redacted=hidden, origin=NAME)
+        return _sealed(hidden, "", f"{within}.data", unread)
     if kind == "image":
         image = _IMAGE_BLOCK.read(raw, within, unread)
         source, cache = image.source, _cache(image.cache_control)
@@ -331,6 +344,15 @@ def _block(raw: msgspec.Raw, path: str, unread: list[str]) -> Part:
         if source_kind is not None and source_kind.type != "content":
             return _document(_DOCUMENT_BLOCK.read(raw, within, unread))
     return OpaquePart(NAME, kind, bytes(raw))
+
+
+def _sealed(content: str, text: str, path: str, unread: list[str]) -> Thinking | Envelope:
+    """Open what another provider's answer brought; the state of a call as its envelope."""
+    envelope = unseal(content)
+    if envelope is None:
+        note(unread, path)
+        return Thinking(text)
+    return envelope if envelope.kind == "call" else thinking_of_envelope(envelope, text)
 
 
 def _document(block: _DocumentBlock) -> Document:

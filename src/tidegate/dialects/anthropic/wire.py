@@ -38,6 +38,7 @@ FIELDS = {
     "cache_marker.ttl": f"{_BLOCKS}.cache_control.ttl",
     "tool_use": _BLOCKS,
     "tool_use.arguments": f"{_BLOCKS}.input",
+    "tool_use.signature": f"{_BLOCKS}.data",
     "tool": "tools[]",
     "tool.description": "tools[].description",
     "tool.strict": "tools[].strict",

@@ -162,6 +162,8 @@ class _Turns:
 
     def _call(self, part: ToolUse) -> dict[str, Any]:
         self._cache(part.cache)
+        if part.signature:
+            self._losses.drop("tool_use.signature")
         arguments = part.arguments
         if part.custom:
             self._losses.bend("tool.custom")

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from tidegate.dialects.encode import encode_json, json_object
+from tidegate.dialects.envelope import envelope_of_thinking, seal_base64
 from tidegate.dialects.fidelity import Loss, Losses
 from tidegate.dialects.gemini.parts import (
     FINISH_BENT,
@@ -283,14 +284,9 @@ def write_part(part: Part, cut: bool, losses: Losses) -> dict[str, Any] | None:
     if isinstance(part, ToolUse):
         return write_call(part, cut, losses)
     if isinstance(part, Thinking):
-        if part.redacted is not None:
-            losses.drop("answer.thinking")
-            return None
         written: dict[str, Any] = {"text": part.text, "thought": True}
-        if part.signature and part.origin == NAME:
-            written["thoughtSignature"] = part.signature
-        elif part.signature:
-            losses.drop("answer.signature")
+        if part.signature or part.redacted is not None:
+            written["thoughtSignature"] = signature_of(part)
         return written
     if isinstance(part, Refusal):
         losses.bend("answer.refusal")
@@ -303,6 +299,13 @@ def write_part(part: Part, cut: bool, losses: Losses) -> dict[str, Any] | None:
         return msgspec.json.decode(part.raw, type=dict[str, Any])
     losses.drop("answer.audio" if isinstance(part, Audio) else "answer.part")
     return None
+
+
+def signature_of(part: Thinking) -> str:
+    """Return the proof of thinking: this API's own, or another's sealed."""
+    if part.origin == NAME and part.signature:
+        return part.signature
+    return seal_base64(envelope_of_thinking(part))
 
 
 def write_call(part: ToolUse, cut: bool, losses: Losses) -> dict[str, Any]:

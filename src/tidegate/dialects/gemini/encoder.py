@@ -11,9 +11,15 @@ from typing import Any
 
 from tidegate.dialects.encode import encode_json
 from tidegate.dialects.fidelity import Loss, Losses
-from tidegate.dialects.gemini.answer import write_call, write_citations, write_finish, write_part
+from tidegate.dialects.gemini.answer import (
+    signature_of,
+    write_call,
+    write_citations,
+    write_finish,
+    write_part,
+)
 from tidegate.dialects.gemini.errors import wire_error_event
-from tidegate.dialects.gemini.parts import NAME, usage_object
+from tidegate.dialects.gemini.parts import usage_object
 from tidegate.dialects.neutral import (
     CitationDelta,
     Event,
@@ -25,6 +31,7 @@ from tidegate.dialects.neutral import (
     Start,
     StreamError,
     TextDelta,
+    Thinking,
     ThinkingDelta,
     ToolDelta,
     ToolStart,
@@ -151,14 +158,13 @@ class GeminiStreamEncoder:
             parts.append({"text": text})
 
     def _add_signature(self, parts: list[dict[str, Any]], event: SignatureDelta) -> None:
-        """Write the proof of thinking; one that another API gave means nothing to this caller."""
-        if event.redacted is not None or event.origin != NAME:
-            self._losses.drop("answer.signature")
-            return
-        if parts and parts[-1].get("thought"):
-            parts[-1]["thoughtSignature"] = event.signature
+        """Write the proof of the thinking at hand, or of thinking that cannot be read."""
+        proof = signature_of(Thinking("", event.signature, event.redacted, event.origin))
+        last = parts[-1] if parts else {}
+        if event.redacted is None and last.get("thought") and "thoughtSignature" not in last:
+            last["thoughtSignature"] = proof
         else:
-            parts.append({"text": "", "thought": True, "thoughtSignature": event.signature})
+            parts.append({"text": "", "thought": True, "thoughtSignature": proof})
 
     def _chunks(self, parts: dict[int, list[dict[str, Any]]]) -> bytes:
         """Return one event with the new pieces of every alternative, if there are any."""

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
+from tidegate.dialects.envelope import (
+    CALL_ORIGIN,
+    Envelope,
+    is_sealed_base64,
+    thinking_of_envelope,
+    unseal_base64,
+)
 from tidegate.dialects.gemini.parts import NAME, keyed, leave
 from tidegate.dialects.neutral import (
     Audio,
@@ -23,6 +30,7 @@ from tidegate.dialects.reading import (
     TEXT,
     Shape,
     json_text,
+    note,
 )
 from tidegate.errors import BadRequest
 
@@ -86,10 +94,10 @@ class PromptReader:
                 role = TEXT.read(content.pop("role"), f"{path}.role", self.unread)
             if role not in ("user", "model", "function", ""):
                 raise BadRequest(f"'{path}.role' must be user or model.", param=f"{path}.role")
-            parts = [
-                self._part(part, f"{path}.parts[{place}]")
-                for place, part in enumerate(self._items(content, "parts", f"{path}.parts"))
-            ]
+            parts: list[Part] = []
+            for place, part in enumerate(self._items(content, "parts", f"{path}.parts")):
+                parts.extend(self._parts(part, f"{path}.parts[{place}]"))
+            _join_thoughts(parts)
             leave(content, "contents[]", self.unread)
             self._request.messages.append(
                 Message("assistant" if role == "model" else "user", parts)
@@ -100,44 +108,61 @@ class PromptReader:
         return [] if raw is None else _ITEMS.read(raw, path, self.unread)
 
     def _part(self, raw: msgspec.Raw, path: str) -> Part:
+        """Read a part where none stands for two."""
+        return self._parts(raw, path)[-1]
+
+    def _parts(self, raw: msgspec.Raw, path: str) -> list[Part]:
+        """Read a part; the proof of thinking that was not shown hangs on the text it led to."""
         fields = keyed(raw, path)
         for kind in _OPAQUE:
             if kind in fields:
-                return OpaquePart(NAME, kind, bytes(raw))
-        signature = ""
+                return [OpaquePart(NAME, kind, bytes(raw))]
+        proof = None
         if "thoughtSignature" in fields:
-            signature = TEXT.read(fields.pop("thoughtSignature"), path, self.unread)
+            proof = self._proof(TEXT.read(fields.pop("thoughtSignature"), path, self.unread))
         thought = "thought" in fields and FLAG.read(fields.pop("thought"), path, self.unread)
-        part: Part
+        parts: list[Part]
         if "functionCall" in fields:
-            part = self._call(fields.pop("functionCall"), path, signature)
+            state = ""
+            if proof is not None and proof.origin == CALL_ORIGIN and proof.kind != "redacted":
+                state, proof = proof.value, None
+            parts = [self._call(fields.pop("functionCall"), path, state)]
         elif "functionResponse" in fields:
-            part = self._result(fields.pop("functionResponse"), path)
+            parts = [self._result(fields.pop("functionResponse"), path)]
         elif "inlineData" in fields:
-            part = self._inline(fields.pop("inlineData"), path)
+            parts = [self._inline(fields.pop("inlineData"), path)]
         elif "fileData" in fields:
-            part = self._file(fields.pop("fileData"), path)
-        elif "text" in fields:
-            text = TEXT.read(fields.pop("text"), f"{path}.text", self.unread)
-            if thought or signature:
-                leave(fields, "contents[].parts[]", self.unread)
-                if not thought and text:
-                    # The proof of thinking that was not shown hangs on the text it led to.
-                    part = Text(text)
-                    self._note_signature(signature)
-                    return part
-                return Thinking(text, signature or None, origin=NAME)
-            part = Text(text)
-        elif thought or signature:
-            part = Thinking("", signature or None, origin=NAME)
+            parts = [self._file(fields.pop("fileData"), path)]
+        elif "text" in fields or thought or proof is not None:
+            text = ""
+            if "text" in fields:
+                text = TEXT.read(fields.pop("text"), f"{path}.text", self.unread)
+            hidden = text if thought else ""
+            parts = [Text(text)] if text and not thought else []
+            if proof is not None and proof.kind != "call":
+                parts.insert(0, thinking_of_envelope(proof, hidden))
+                proof = None
+            elif thought:
+                parts = [Thinking(text, origin=NAME)]
+            elif not parts:
+                parts = [Text(text)]
         else:
-            return OpaquePart(NAME, next(iter(fields), "empty"), bytes(raw))
+            return [OpaquePart(NAME, next(iter(fields), "empty"), bytes(raw))]
+        if proof is not None:
+            note(self.unread, "contents[].parts[].thoughtSignature")
         leave(fields, "contents[].parts[]", self.unread)
-        return part
+        return parts
 
-    def _note_signature(self, signature: str) -> None:
-        if signature and "contents[].parts[].thoughtSignature" not in self.unread:
-            self.unread.append("contents[].parts[].thoughtSignature")
+    def _proof(self, signature: str) -> Envelope | None:
+        """Return what a signature proves, and whose it is; None for one that is broken."""
+        if not signature:
+            return None
+        if not is_sealed_base64(signature):
+            return Envelope("signature", plain_base64(signature), NAME)
+        envelope = unseal_base64(signature)
+        if envelope is None:
+            note(self.unread, "contents[].parts[].thoughtSignature")
+        return envelope
 
     def _call(self, raw: msgspec.Raw, path: str, signature: str) -> ToolUse:
         fields = keyed(raw, f"{path}.functionCall")
@@ -215,6 +240,29 @@ class PromptReader:
         if own:
             return Document(mime, file_id=uri, title=title)
         return Document(mime, url=uri, title=title)
+
+
+def _join_thoughts(parts: list[Part]) -> None:
+    """Join the pieces in which a stream brought thinking that another provider signed as a whole.
+
+    Clients keep the pieces as they came: all but the last are without the signature.
+    """
+    start = 0
+    while start < len(parts):
+        end = start
+        while end < len(parts) and _is_piece(parts[end]):
+            end += 1
+        last = parts[end] if end < len(parts) else None
+        if isinstance(last, Thinking) and last.signature and last.origin != NAME:
+            pieces = [part.text for part in parts[start:end] if isinstance(part, Thinking)]
+            last.text = "".join(pieces) + last.text
+            del parts[start:end]
+            end = start
+        start = end + 1
+
+
+def _is_piece(part: Part) -> bool:
+    return isinstance(part, Thinking) and part.signature is None and part.redacted is None
 
 
 _PLAIN = str.maketrans("-_", "+/")

@@ -16,6 +16,7 @@ from tidegate.dialects.neutral import (
     CacheMarker,
     Document,
     Image,
+    Message,
     NeutralRequest,
     Part,
     Refusal,
@@ -57,7 +58,7 @@ class PromptWriter:
         for number, message in enumerate(request.messages):
             if message.name is not None:
                 self.losses.drop("message.name")
-            parts = [part for one in message.parts if (part := self._part(one)) is not None]
+            parts = self._parts(message)
             if message.role == "system":
                 # It keeps its authority and loses its place.
                 self.losses.bend("system.position")
@@ -77,6 +78,29 @@ class PromptWriter:
         if request.cache_last is not None:
             self._cache(request.cache_last)
         return system, contents
+
+    def _parts(self, message: Message) -> list[dict[str, Any]]:
+        """Write a turn; the proof of thinking that was not shown goes on the text it led to."""
+        written: list[dict[str, Any]] = []
+        proof = ""
+        for part in message.parts:
+            if isinstance(part, Thinking) and _is_bare_proof(part):
+                if proof:
+                    written.append({"text": "", "thoughtSignature": proof})
+                proof = part.signature or ""
+                continue
+            one = self._part(part)
+            if one is None:
+                continue
+            if proof and isinstance(part, Text):
+                one["thoughtSignature"] = proof
+            elif proof:
+                written.append({"text": "", "thoughtSignature": proof})
+            proof = ""
+            written.append(one)
+        if proof:
+            written.append({"text": "", "thoughtSignature": proof})
+        return written
 
     def _part(self, part: Part) -> dict[str, Any] | None:
         if isinstance(part, Text):
@@ -227,6 +251,24 @@ class PromptWriter:
         """Name a cache marker: prefixes are cached without one here."""
         if marker is not None:
             self.losses.drop("cache_marker")
+
+
+def _is_bare_proof(part: Thinking) -> bool:
+    return part.origin == NAME and not part.text and bool(part.signature) and part.redacted is None
+
+
+def sign_foreign_calls(contents: list[dict[str, Any]]) -> None:
+    """Mark calls that no Gemini made, or whose state got lost, as such.
+
+    The newer models refuse a round of calls whose first one is without a signature; for a
+    conversation that came from elsewhere they document a value that stands for none.
+    Source: ai.google.dev/gemini-api/docs/thought-signatures.
+    """
+    for content in contents:
+        if content["role"] == "model":
+            first = next((part for part in content["parts"] if "functionCall" in part), None)
+            if first is not None:
+                first.setdefault("thoughtSignature", "skip_thought_signature_validator")
 
 
 def _file(uri: str, mime: str) -> dict[str, Any]:

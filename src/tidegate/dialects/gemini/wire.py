@@ -36,6 +36,7 @@ FIELDS = {
     "part": _PARTS,
     "tool_use": f"{_PARTS}.functionCall",
     "tool_use.arguments": f"{_PARTS}.functionCall.args",
+    "tool_use.signature": f"{_PARTS}.thoughtSignature",
     "tool": _FUNCTIONS,
     "tool.description": f"{_FUNCTIONS}.description",
     "tool.strict": "toolConfig.functionCallingConfig.mode",

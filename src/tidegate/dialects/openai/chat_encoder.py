@@ -49,7 +49,7 @@ from tidegate.dialects.wire import AnswerContext
 class _ChoiceState:
     """What was written of one alternative."""
 
-    __slots__ = ("custom_calls", "head", "text_head", "text_length", "thought")
+    __slots__ = ("custom_calls", "details", "head", "text_head", "text_length", "thought")
 
     def __init__(self, head: bytes, index: int) -> None:
         self.head = head + b'"choices":[{"index":%d,"delta":' % index
@@ -57,6 +57,8 @@ class _ChoiceState:
         self.text_length = 0
         self.thought: list[str] = []
         self.custom_calls: set[int] = set()
+        #: Reasoning items written so far.
+        self.details = 0
 
 
 class ChatStreamEncoder:
@@ -168,11 +170,15 @@ class ChatStreamEncoder:
     def _signature(self, event: SignatureDelta) -> bytes:
         """Write the whole reasoning part once more, with its proof, as it has to come back."""
         thought: list[str] = []
-        if event.redacted is None and event.choice in self._choices:
-            thought = self._choices[event.choice].thought
+        index = 0
+        if event.choice in self._choices:
+            index = self._choices[event.choice].details
+            if event.redacted is None:
+                thought = self._choices[event.choice].thought
         part = Thinking("".join(thought), event.signature or None, event.redacted, event.origin)
-        chunk = self._chunk(event.choice, {"reasoning_details": details_of_thinking([part])})
-        self._choices[event.choice].thought = []
+        chunk = self._chunk(event.choice, {"reasoning_details": details_of_thinking([part], index)})
+        state = self._choices[event.choice]
+        state.thought, state.details = [], index + 1
         return chunk
 
     def _tool_start(self, event: ToolStart) -> bytes:

@@ -4,8 +4,13 @@ The Chat API has no field for reasoning that can be given back. Two conventions 
 read and written: `reasoning_content` (text alone) and `reasoning_details`, a list that also
 carries signatures and encrypted reasoning:
 
-    {"type": "reasoning.text", "text": "…", "signature": "…", "format": "anthropic"}
-    {"type": "reasoning.encrypted", "data": "…", "format": "anthropic"}
+    {"type": "reasoning.text", "text": "…", "signature": "…", "format": "anthropic-claude-v1",
+     "index": 0}
+    {"type": "reasoning.encrypted", "data": "…", "format": "openai-responses-v1", "index": 1}
+
+`format` says whose state it is, so it needs no envelope here, and `index` is what SDKs join the
+pieces of a stream by. The state that Gemini hangs on a call stands in the call's
+`extra_content.google.thought_signature`, as at Google's own compatible endpoint.
 """
 
 from __future__ import annotations
@@ -50,12 +55,14 @@ class _Annotation(msgspec.Struct):
 
 
 _decode_annotation = msgspec.json.Decoder(_Annotation).decode
+#: As OpenRouter names them, whose clients know no others.
 _ORIGINS = {
     "anthropic-claude-v1": "anthropic",
     "google-gemini-v1": "gemini",
     "openai-responses-v1": "responses",
     "unknown": "",
 }
+_FORMATS = {origin: name for name, origin in _ORIGINS.items()}
 
 
 def thinking_of_details(details: Iterable[Detail]) -> list[Thinking]:
@@ -67,23 +74,20 @@ def thinking_of_details(details: Iterable[Detail]) -> list[Thinking]:
             found.append(Thinking(redacted=item.data, origin=origin))
         else:
             text = item.text or item.thinking or item.summary or ""
-            found.append(Thinking(text, item.signature, origin=origin))
+            found.append(Thinking(text, item.signature or None, origin=origin))
     return found
 
 
-def details_of_thinking(parts: Iterable[Thinking]) -> list[dict[str, Any]]:
-    """Write reasoning items."""
-    return [
-        {"type": "reasoning.encrypted", "data": part.redacted, "format": part.origin or "unknown"}
-        if part.redacted is not None
-        else {
-            "type": "reasoning.text",
-            "text": part.text,
-            "signature": part.signature,
-            "format": part.origin or "unknown",
-        }
-        for part in parts
-    ]
+def details_of_thinking(parts: Iterable[Thinking], first_index: int = 0) -> list[dict[str, Any]]:
+    """Write reasoning items, numbered from *first_index*."""
+    details: list[dict[str, Any]] = []
+    for index, part in enumerate(parts, first_index):
+        if part.redacted is not None:
+            detail: dict[str, Any] = {"type": "reasoning.encrypted", "data": part.redacted}
+        else:
+            detail = {"type": "reasoning.text", "text": part.text, "signature": part.signature}
+        details.append({**detail, "format": _FORMATS.get(part.origin, part.origin), "index": index})
+    return details
 
 
 def citation_of_annotation(raw: bytes | msgspec.Raw) -> Citation:

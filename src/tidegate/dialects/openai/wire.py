@@ -37,6 +37,7 @@ FIELDS = {
     "cache_marker.ttl": f"{_PARTS}.prompt_cache_breakpoint.ttl",
     "tool_use": "messages[].tool_calls",
     "tool_use.arguments": "messages[].tool_calls[].function.arguments",
+    "tool_use.signature": "messages[].tool_calls[].extra_content",
     "tool": "tools[]",
     "tool.description": "tools[].function.description",
     "tool.strict": "tools[].function.strict",

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from tidegate.dialects.encode import encode_json
+from tidegate.dialects.envelope import envelope_of_call, seal
 from tidegate.dialects.fidelity import Loss, Losses
 from tidegate.dialects.neutral import (
     Choice,
@@ -27,13 +28,11 @@ from tidegate.dialects.neutral import (
 from tidegate.dialects.responses.errors import FlatError, error_of_flat
 from tidegate.dialects.responses.parts import (
     NAME,
-    Envelope,
     annotation_of_citation,
     citation_of_annotation,
     logprob_items,
     logprobs_object,
     reasoning_item,
-    seal,
     sealed_thinking,
     unseal,
 )
@@ -294,7 +293,7 @@ def call_item(
 
 def state_item(identifier: str, call_id: str, state: str) -> dict[str, Any]:
     """Write the state that a provider hung on a call as a reasoning item before the call."""
-    return reasoning_item(identifier, "", seal(Envelope("call", state, "", call_id)))
+    return reasoning_item(identifier, "", seal(envelope_of_call(call_id, state)))
 
 
 def _output(choice: Choice, context: AnswerContext, status: str, losses: Losses) -> list[Any]:

@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 
 from tidegate.dialects.encode import split_data_url
+from tidegate.dialects.envelope import is_sealed, thinking_of_envelope
 from tidegate.dialects.neutral import (
     Audio,
     CacheMarker,
@@ -27,7 +28,7 @@ from tidegate.dialects.neutral import (
     ToolResult,
     ToolUse,
 )
-from tidegate.dialects.reading import Shape
+from tidegate.dialects.reading import Shape, note
 from tidegate.dialects.responses.parts import NAME, citation_of_annotation, unseal
 from tidegate.errors import BadRequest
 
@@ -251,16 +252,14 @@ class ItemReader:
         text = "\n\n".join([words.text for words in item.summary or item.content or ()])
         content = item.encrypted_content
         envelope = None if content is None else unseal(content)
+        if envelope is None and content is not None and is_sealed(content):
+            note(self.unread, "input[].encrypted_content")
+            content = None  # no provider could read it
         if envelope is not None and envelope.kind == "call":
             self._call_states[envelope.call_id] = envelope.value
             return
-        if envelope is not None and envelope.kind == "redacted":
-            part = Thinking(redacted=envelope.value, origin=envelope.origin)
-            self._turn("assistant").append(part)
-            return
         if envelope is not None:
-            part = Thinking(text, envelope.value, origin=envelope.origin)
-            self._turn("assistant").append(part)
+            self._turn("assistant").append(thinking_of_envelope(envelope, text))
             return
         if text:
             self._turn("assistant").append(Thinking(text))

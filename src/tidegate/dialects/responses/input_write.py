@@ -226,7 +226,7 @@ class InputWriter:
         if part.cache is not None:
             self._losses.drop("cache_marker")
         if part.signature:
-            self._losses.drop("thinking")  # the state that another provider hung on the call
+            self._losses.drop("tool_use.signature")  # another provider hung it on the call
         if part.custom:
             self._custom_calls.add(part.id)
             return {

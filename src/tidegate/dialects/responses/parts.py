@@ -1,21 +1,19 @@
 """Pieces that requests, answers and streams of the Responses API share.
 
-Reasoning comes back to us in items whose `encrypted_content` no client looks into. What other
-providers want to see again (Anthropic's signatures and redacted thinking, the state that
-Gemini hangs on a call) travels there in an envelope of our own:
-
-    tg1.<base64 of {"kind": "signature", "origin": "anthropic", "value": "…"}>
+Reasoning comes back to us in items whose `encrypted_content` no client looks into: what other
+providers want to see again travels there, see `envelope`.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
+from tidegate.dialects import envelope
 from tidegate.dialects.encode import encode_json
+from tidegate.dialects.envelope import Envelope, envelope_of_thinking, seal
+from tidegate.dialects.envelope import is_sealed as is_sealed
 from tidegate.dialects.neutral import Citation, Thinking
 from tidegate.dialects.unreadable import UNREADABLE
 
@@ -23,46 +21,10 @@ NAME = "responses"
 #: Dialects whose file ids a Responses provider knows, and whose schemas are written for it.
 KIN = ("openai", NAME)
 
-_ENVELOPE = "tg1."
-
-
-class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
-    """State of another provider, on its way through a client.
-
-    Attributes:
-        kind: `signature` of readable thinking, `redacted` thinking, or the state of a `call`.
-        value: The state, as the provider gave it.
-        origin: Dialect of the provider.
-        call_id: The call that the state belongs to.
-    """
-
-    kind: Literal["signature", "redacted", "call"]
-    value: str
-    origin: str = ""
-    call_id: str = ""
-
-
-_decode_envelope = msgspec.json.Decoder(Envelope).decode
-
-
-def seal(envelope: Envelope) -> str:
-    """Write an envelope as `encrypted_content`."""
-    return _ENVELOPE + base64.urlsafe_b64encode(encode_json(envelope)).decode("ascii")
-
 
 def unseal(content: str) -> Envelope | None:
-    """Read an envelope; None for content that is a Responses provider's own."""
-    if not content.startswith(_ENVELOPE):
-        return None
-    try:
-        return _decode_envelope(base64.urlsafe_b64decode(content[len(_ENVELOPE) :]))
-    except (binascii.Error, ValueError, *UNREADABLE):
-        return None
-
-
-def is_sealed(content: str) -> bool:
-    """Whether `encrypted_content` is an envelope of ours."""
-    return content.startswith(_ENVELOPE)
+    """Read an envelope; None for a broken one, and for content that is a provider's own."""
+    return envelope.unseal(content) if envelope.is_sealed(content) else None
 
 
 def sealed_thinking(part: Thinking) -> str | None:
@@ -70,10 +32,8 @@ def sealed_thinking(part: Thinking) -> str | None:
     if part.redacted is not None:
         if part.origin == NAME:
             return part.redacted
-        return seal(Envelope("redacted", part.redacted, part.origin))
-    if part.signature:
-        return seal(Envelope("signature", part.signature, part.origin))
-    return None
+        return seal(envelope_of_thinking(part))
+    return seal(envelope_of_thinking(part)) if part.signature else None
 
 
 def reasoning_item(

@@ -42,6 +42,7 @@ FIELDS = {
     "cache_marker.ttl": f"{_PARTS}.prompt_cache_breakpoint.ttl",
     "tool_use": "input[].function_call",
     "tool_use.arguments": "input[].arguments",
+    "tool_use.signature": "input[].encrypted_content",
     "tool": "tools[]",
     "tool.description": "tools[].description",
     "tool.strict": "tools[].strict",
