@@ -7,12 +7,13 @@ Version 2026-10-21 has no sampling parameters: they are left out and named.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from tidegate.dialects.anthropic.parts import NAME
 from tidegate.dialects.anthropic.prompt_write import PromptWriter
+from tidegate.dialects.anthropic.sampling import sampling_of
 from tidegate.dialects.encode import CUSTOM_SCHEMA, NO_SCHEMA, encode_json, report_leftovers
 from tidegate.dialects.fidelity import Loss
 from tidegate.dialects.neutral import (
@@ -55,7 +56,7 @@ def encode_request(request: NeutralRequest, model: str, quirks: Quirks) -> tuple
         body["tools"] = tools
     writer.add_tool_choice(body, bool(tools))
     writer.add_reasoning(body)
-    writer.add_sampling(body)
+    writer.add_sampling(body, sampling_of(model))
     writer.add_rest(body)
     body.update(report_leftovers(request, quirks, writer.losses))
     return encode_json(body), writer.losses.listed()
@@ -196,8 +197,8 @@ class _Writer(PromptWriter):
             self.losses.bend("reasoning.budget")
         body["thinking"] = {"type": "enabled", "budget_tokens": budget}
 
-    def add_sampling(self, body: dict[str, Any]) -> None:
-        """Write sampling parameters, where the version has them."""
+    def add_sampling(self, body: dict[str, Any], taken: Literal["all", "one", "none"]) -> None:
+        """Write sampling parameters, where version and model have them; see `sampling_of`."""
         request = self._request
         thinks = body.get("thinking", {}).get("type") in ("enabled", "adaptive")
         sampled = (
@@ -208,7 +209,12 @@ class _Writer(PromptWriter):
         for name, value, neutral in sampled:
             if value is None:
                 continue
-            if self._quirks.version >= VERSION_WITHOUT_SAMPLING or (thinks and name != "top_p"):
+            has_none = taken == "none" or self._quirks.version >= VERSION_WITHOUT_SAMPLING
+            if name == "top_p":
+                has_none |= taken == "one" and "temperature" in body
+            else:
+                has_none |= thinks
+            if has_none:
                 if value != neutral:
                     self.losses.drop(name)
             elif self._takes(name):

@@ -8,10 +8,11 @@ travel as bytes only.
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
+from tidegate.dialects.anthropic.sampling import sampling_of
 from tidegate.dialects.bedrock.answer import NAME
 from tidegate.dialects.encode import (
     CUSTOM_SCHEMA,
@@ -82,7 +83,7 @@ def encode_request(request: NeutralRequest, model: str, quirks: Quirks) -> tuple
         body["system"] = system
     settings = _Settings(request, quirks, losses)
     settings.add_tools(body, prompt)
-    settings.add_inference(body)
+    settings.add_inference(body, sampling_of(model))
     settings.add_reasoning(body)
     settings.add_format(body)
     settings.add_metadata(body)
@@ -182,6 +183,8 @@ class _Prompt:
 
     def _tool_use(self, part: ToolUse) -> dict[str, Any]:
         arguments = call_arguments(part, self._losses)
+        if part.signature:
+            self._losses.drop("tool_use.signature")
         call = {"toolUseId": _id(part.id), "name": part.name, "input": msgspec.Raw(arguments)}
         return {"toolUse": call}
 
@@ -351,8 +354,8 @@ class _Settings:
             return
         body["requestMetadata"] = labels
 
-    def add_inference(self, body: dict[str, Any]) -> None:
-        """Write limits and sampling."""
+    def add_inference(self, body: dict[str, Any], taken: Literal["all", "one", "none"]) -> None:
+        """Write limits and sampling, as much of it as the model takes; see `sampling_of`."""
         request, losses = self._request, self._losses
         config: dict[str, Any] = {}
         wanted, most = request.max_output_tokens, self._quirks.max_output_tokens
@@ -361,18 +364,25 @@ class _Settings:
             wanted = most
         if wanted is not None:
             config["maxTokens"] = wanted
-        if request.temperature is not None:
+        if taken == "none":
+            if request.temperature not in (None, 1):
+                losses.drop("temperature")
+        elif request.temperature is not None:
             config["temperature"] = min(request.temperature, 1.0)
             if request.temperature > 1:
                 losses.bend("temperature")  # the scale ends at 1 here and at 2 there
-        if request.top_p is not None:
+        too_much = taken == "none" or (taken == "one" and "temperature" in config)
+        if request.top_p is not None and too_much:
+            if request.top_p != 1:
+                losses.drop("top_p")
+        elif request.top_p is not None:
             config["topP"] = request.top_p
         if request.stop:
             config["stopSequences"] = request.stop
         if config:
             body["inferenceConfig"] = config
         if request.top_k is not None:
-            if "top_k" in self._quirks.pass_fields:
+            if "top_k" in self._quirks.pass_fields and taken != "none":
                 body.setdefault("additionalModelRequestFields", {})["top_k"] = request.top_k
             else:
                 losses.drop("top_k")
