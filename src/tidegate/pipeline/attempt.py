@@ -33,7 +33,7 @@ from tidegate.pipeline.gateway import Gateway
 from tidegate.pipeline.relay import StreamRelay
 from tidegate.pipeline.settle import finish
 from tidegate.pipeline.traces import begin_attempt
-from tidegate.pipeline.translation import Translation, translate
+from tidegate.pipeline.translation import Translation, translate, without_foreign
 from tidegate.routing.plan import ModelRoute
 from tidegate.routing.retry import PASSED_STATUSES, backoff_s
 from tidegate.routing.target import Target
@@ -198,7 +198,7 @@ async def attempt(
 ) -> Failure | None:
     """Send the request to one target. None when the client has been answered."""
     try:
-        path, lines, body, translation = _prepare(call, request, route, target)
+        path, lines, body, translation = _prepare(gateway, call, request, route, target)
     except BadRequest as error:
         # Nothing was sent: no attempt was made. Another target may be able to.
         return Failure(error, "failover", "unsupported")
@@ -268,7 +268,7 @@ async def attempt(
 
 
 def _prepare(
-    call: Call, request: Request, route: ModelRoute, target: Target
+    gateway: Gateway, call: Call, request: Request, route: ModelRoute, target: Target
 ) -> tuple[bytes, bytes, bytes, Translation | None]:
     """Return path, header lines and body for *target*, and how to read what it answers.
 
@@ -279,9 +279,12 @@ def _prepare(
     if path is not None:
         asks_usage = operation.asks_usage and target.stream_usage
         body = request.body_for(target.model, target.raw_model, asks_usage)
+        if operation.foreign is not None and operation.foreign[0] in body:
+            body = without_foreign(gateway, call, route, body)
         if target.reshape is not None:
             body = target.reshape(body)
         return path, call.plan.forwarded, body, None
+    call.note = b""
     translation = translate(call, request, route, target)
     if target.reshape is not None:
         translation.body = target.reshape(translation.body)
@@ -294,7 +297,7 @@ def _understand(
     """Return a whole answer in the caller's dialect, its usage, and what is said of losses."""
     if translation is None:
         call.usage = call.operation.usage_of(whole)
-        return whole, call.usage, b""
+        return whole, call.usage, call.note
     whole, call.usage = translation.answer(whole)
     translation.count_losses(gateway)
     return whole, call.usage, translation.note

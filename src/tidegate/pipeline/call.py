@@ -50,6 +50,7 @@ class Call:
         wants_usage: Whether the client asked for a stream's usage event itself.
         choices: How many answers a stream has to finish before it is whole (`n`).
         upstream: The answer being read, if any.
+        note: Header line that names what a body lost that else passes through; empty for none.
         trace: Its place in a trace; None where nothing is traced.
         trace_id: The trace's id, if it is recorded.
     """
@@ -76,6 +77,7 @@ class Call:
     wants_usage: bool = False
     choices: int = 1
     upstream: UpstreamAnswer | None = None
+    note: bytes = b""
     trace: Trace | None = None
     trace_id: str | None = None
 

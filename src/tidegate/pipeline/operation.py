@@ -6,11 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from tidegate.dialects.anthropic.foreign import without_foreign as message_without_foreign
 from tidegate.dialects.anthropic.usage import usage_of_answer as usage_of_message
 from tidegate.dialects.anthropic.wire import MESSAGES
 from tidegate.dialects.embeddings.gemini import GEMINI_BATCH_EMBEDDINGS, GEMINI_EMBEDDINGS
 from tidegate.dialects.embeddings.neutral import EmbeddingFront
 from tidegate.dialects.embeddings.openai import OPENAI_EMBEDDINGS
+from tidegate.dialects.envelope import BASE64_SIGN, TEXT_SIGN
+from tidegate.dialects.gemini.foreign import without_foreign as content_without_foreign
 from tidegate.dialects.gemini.parts import usage_of_answer as usage_of_generate
 from tidegate.dialects.gemini.wire import GENERATE
 from tidegate.dialects.openai.media import SIGNS, MediaStreamDecoder, no_usage, usage_of_media
@@ -46,6 +49,8 @@ class Operation:
         embeds: The same as `wire`, for embeddings.
         versions: Header that says for which version a request is written, and those that can be
             translated; a target that has the operation judges for itself.
+        foreign: How the state of other providers stands in a body (see `dialects.envelope`), and
+            what takes it out for a target that has the operation; None for a body without any.
     """
 
     name: str
@@ -58,6 +63,7 @@ class Operation:
     estimates: Literal["tokens", "input", "none"] = "tokens"
     embeds: EmbeddingFront | None = None
     versions: tuple[bytes, frozenset[bytes]] | None = None
+    foreign: tuple[bytes, Callable[[bytes], bytes | None]] | None = None
 
 
 def _completion_stream(call: Call) -> Scanner:
@@ -132,6 +138,7 @@ MESSAGE = Operation(
     forwards=frozenset({b"anthropic-version", b"anthropic-beta"}),
     default_lines=((b"anthropic-version", b"anthropic-version: 2023-06-01\r\n"),),
     versions=(b"anthropic-version", frozenset({b"2023-06-01", b"2026-10-21"})),
+    foreign=(TEXT_SIGN, message_without_foreign),
 )
 
 
@@ -142,8 +149,20 @@ def _generate_stream(call: Call) -> Scanner:
     )
 
 
-GENERATE_CONTENT = Operation("gemini", usage_of_generate, _generate_stream, wire=GENERATE)
-GEMINI_COUNT = Operation("gemini_count_tokens", no_usage, _generate_stream, estimates="none")
+GENERATE_CONTENT = Operation(
+    "gemini",
+    usage_of_generate,
+    _generate_stream,
+    wire=GENERATE,
+    foreign=(BASE64_SIGN, content_without_foreign),
+)
+GEMINI_COUNT = Operation(
+    "gemini_count_tokens",
+    no_usage,
+    _generate_stream,
+    estimates="none",
+    foreign=GENERATE_CONTENT.foreign,
+)
 GEMINI_EMBED = Operation(
     "gemini_embed",
     usage_of_generate,
@@ -165,4 +184,5 @@ MESSAGE_COUNT = Operation(
     forwards=MESSAGE.forwards,
     estimates="none",
     default_lines=MESSAGE.default_lines,
+    foreign=MESSAGE.foreign,
 )

@@ -197,8 +197,7 @@ class StreamRelay:
         lines = call.base_headers() + _STREAM_HEADERS
         if self._target is not None:
             lines += self._target.note
-        if self._translation is not None:
-            lines += self._translation.note
+        lines += call.note if self._translation is None else self._translation.note
         if self._upstream is not None:
             lines += lines_to_client(self._upstream.headers)
         self._exchange.start(200, lines)
