@@ -44,8 +44,11 @@ The scenarios: `text` and `stream` set every sampling parameter that the SDK has
 one strict tool and is answered by two parallel calls; `tool result` sends a call and its result
 back, a failed one where the SDK can say so; `image` is inline, `image url` is fetched by the
 provider; `schema` is a structured answer; `reasoning` asks for thinking, `reasoning back` sends
-the answer's thinking and its signature back in the next turn; `error` and `429` are the
-provider's refusals, `cancel` a client that leaves.
+the answer's thinking and its signature back in the next turn; `thinking loop` answers a call that
+thinking led to, and the provider wants its own signature back byte for byte (`thinking loop
+stream`: the call came in a stream); `error` and `429` are the provider's refusals, asked whole or
+as a stream, `error first` a stream whose first event is an error, `error amid` one that ends in
+one; `cancel` is a client that leaves.
 """
 
 

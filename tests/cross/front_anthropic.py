@@ -66,6 +66,20 @@ class AnthropicFront:
         if scenario in ("stream", "tool stream", "reasoning stream"):
             with messages.stream(**asked) as stream:
                 return _whole(stream.get_final_message())
+        if scenario.startswith("thinking loop"):
+            return self._loop(asked, streams=scenario.endswith("stream"))
+        if scenario in w.FAILING_STREAMS:
+            text = ""
+            try:
+                with messages.stream(**asked) as stream:
+                    for piece in stream.text_stream:
+                        text += piece
+            except anthropic.APIStatusError as error:
+                if not text:
+                    raise
+                kind, body = type(error).__name__, error.body
+                return w.Seen(text, error_class=kind, message=str(body["error"]["message"]))
+            return w.Seen(text)
         if scenario == "cancel":
             with messages.stream(**asked) as stream:
                 pieces = list(islice(stream.text_stream, 3))
@@ -76,6 +90,26 @@ class AnthropicFront:
             again = {"role": "user", "content": w.QUESTION}
             answer = messages.create(**{**asked, "messages": [*asked["messages"], turn, again]})
         return _whole(answer)
+
+    def _loop(self, asked: dict[str, Any], *, streams: bool) -> w.Seen:
+        """Answer the model's call as programs do: with its own content sent back."""
+        messages = self._client.messages
+        if streams:
+            with messages.stream(**asked) as stream:
+                answer = stream.get_final_message()
+        else:
+            answer = messages.create(**asked)
+        results = [
+            {"type": "tool_result", "tool_use_id": block.id, "content": w.RESULT}
+            for block in answer.content
+            if block.type == "tool_use"
+        ]
+        turns = [
+            *asked["messages"],
+            {"role": "assistant", "content": answer.content},
+            {"role": "user", "content": results},
+        ]
+        return _whole(messages.create(**{**asked, "messages": turns}))
 
     def _request(self, scenario: str, model: str) -> dict[str, Any]:
         asked: dict[str, Any] = {
@@ -103,7 +137,9 @@ class AnthropicFront:
                 source = {"type": "url", "url": w.IMAGE_URL}
             parts = [{"type": "image", "source": source}, {"type": "text", "text": w.QUESTION}]
             return {**asked, "messages": [{"role": "user", "content": parts}]}
-        if scenario.startswith("reasoning"):
+        if scenario.startswith("thinking loop"):
+            asked["tools"] = [{**_TOOLS["tools"][0], "strict": False}]
+        if scenario.startswith(("reasoning", "thinking")):
             return {**asked, "thinking": {"type": "enabled", "budget_tokens": 2048}}
         return asked
 
@@ -150,6 +186,12 @@ class AnthropicFront:
             return [*asked, w.Sent("budget", "thinking.budget_tokens", 2048)]
         if scenario == "reasoning back":
             return [question, w.Sent("signature", "messages[].content[].thinking", [SIGNATURE])]
+        if scenario.startswith("thinking loop"):
+            return [
+                w.Sent("signature", "messages[].content[].thinking", [SIGNATURE]),
+                w.Sent("call", "messages[].content[].input", [{"city": "Oslo", "days": 2}]),
+                w.Sent("result", "messages[].content[]", [w.RESULT]),
+            ]
         return asked
 
 
@@ -161,8 +203,8 @@ def _whole(answer: Any, parsed: tuple[str, int] | None = None) -> w.Seen:
     return w.Seen(
         text="".join(block.text for block in blocks if block.type == "text"),
         thinking="".join(block.thinking for block in thoughts),
-        signed=any(block.signature == SIGNATURE for block in thoughts)
-        or any(block.data == SIGNATURE for block in blocks if block.type == "redacted_thinking"),
+        signed=any(w.holds(block.signature, SIGNATURE) for block in thoughts)
+        or any(w.holds(b.data, SIGNATURE) for b in blocks if b.type == "redacted_thinking"),
         calls=[(block.name, block.input) for block in blocks if block.type == "tool_use"],
         finish={"end_turn": "stop", "tool_use": "tool_use"}[answer.stop_reason],
         input_tokens=usage.input_tokens + cached + (usage.cache_creation_input_tokens or 0),

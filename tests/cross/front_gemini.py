@@ -64,6 +64,19 @@ class GeminiFront:
         if scenario in ("stream", "tool stream", "reasoning stream"):
             stream = models.generate_content_stream(**asked, contents=contents)
             return _seen(list(stream))
+        if scenario.startswith("thinking loop"):
+            return self._loop(asked, contents, streams=scenario.endswith("stream"))
+        if scenario in w.FAILING_STREAMS:
+            text = ""
+            try:
+                for piece in models.generate_content_stream(**asked, contents=contents):
+                    text += piece.text or ""
+            except errors.APIError as error:
+                if not text:
+                    raise
+                kind = type(error).__name__
+                return w.Seen(text, error_class=kind, message=str(error.message))
+            return w.Seen(text)
         if scenario == "cancel":
             stream = models.generate_content_stream(**asked, contents=contents)
             pieces = [piece.text for piece in islice(stream, 3)]
@@ -74,6 +87,32 @@ class GeminiFront:
             turns = [_turn(w.EARLIER), answer.candidates[0].content, _turn(w.QUESTION)]
             answer = models.generate_content(**asked, contents=turns)
         return _seen([answer])
+
+    def _loop(self, asked: dict[str, Any], contents: list[Any], *, streams: bool) -> w.Seen:
+        """Answer the model's call as programs do: with its own parts sent back."""
+        models: Any = self._client.models
+        if streams:
+            answers = list(models.generate_content_stream(**asked, contents=contents))
+        else:
+            answers = [models.generate_content(**asked, contents=contents)]
+        parts = [part for one in answers for part in one.candidates[0].content.parts or ()]
+        results = [
+            types.Part(
+                function_response=types.FunctionResponse(
+                    id=part.function_call.id,
+                    name=part.function_call.name,
+                    response={"output": w.RESULT},
+                )
+            )
+            for part in parts
+            if part.function_call is not None
+        ]
+        turns = [
+            *contents,
+            types.Content(role="model", parts=parts),
+            types.Content(role="user", parts=results),
+        ]
+        return _seen([models.generate_content(**asked, contents=turns)])
 
     def _request(self, scenario: str) -> tuple[dict[str, Any], list[Any]]:
         config: dict[str, Any] = {"system_instruction": w.SYSTEM}
@@ -102,7 +141,9 @@ class GeminiFront:
             contents[0].parts.append(image)
         elif scenario == "schema":
             config |= {"response_mime_type": "application/json", "response_schema": Weather}
-        elif scenario.startswith("reasoning"):
+        elif scenario.startswith(("reasoning", "thinking")):
+            if scenario.startswith("thinking"):
+                config["tools"] = _TOOLS["tools"]
             thinking = types.ThinkingConfig(thinking_budget=2048, include_thoughts=True)
             config |= {"thinking_config": thinking, "max_output_tokens": 20000}
         return config, contents
@@ -150,6 +191,12 @@ class GeminiFront:
             return [*asked, w.Sent("budget", path, 2048)]
         if scenario == "reasoning back":
             return [question, w.Sent("signature", f"{part}.thought", [SIGNATURE])]
+        if scenario.startswith("thinking loop"):
+            return [
+                w.Sent("signature", f"{part}.thought", [SIGNATURE]),
+                w.Sent("call", f"{part}.functionCall.args", [{"city": "Oslo", "days": 2}]),
+                w.Sent("result", f"{part}.functionResponse", [w.RESULT]),
+            ]
         return asked
 
 
@@ -174,7 +221,8 @@ def _seen(answers: list[Any]) -> w.Seen:
     for part in parts:
         if part.thought_signature is not None:
             signature = base64.b64encode(part.thought_signature).decode()
-            found.signed = found.signed or signature == SIGNATURE
+            held = part.thought_signature.decode("latin-1")
+            found.signed = found.signed or signature == SIGNATURE or SIGNATURE in held
         if part.thought:
             found.thinking += part.text or ""
         elif part.text:

@@ -65,6 +65,18 @@ class OpenAIFront:
             return _whole(answer, (parsed.city, parsed.days))
         if scenario in ("stream", "tool stream", "reasoning stream"):
             return self._stream(asked)
+        if scenario.startswith("thinking loop"):
+            return self._loop(asked, streams=scenario.endswith("stream"))
+        if scenario in w.FAILING_STREAMS:
+            text = ""
+            try:
+                for chunk in chat.create(**asked, stream=True):
+                    text += chunk.choices[0].delta.content or ""
+            except openai.APIStatusError:
+                raise
+            except openai.APIError as error:
+                return w.Seen(text, error_class=type(error).__name__, message=error.message)
+            return w.Seen(text)
         if scenario == "cancel":
             with chat.create(**asked, stream=True) as stream:
                 first = list(islice(stream, 5))
@@ -98,9 +110,26 @@ class OpenAIFront:
                 {"type": "image_url", "image_url": {"url": url}},
             ]
             return {"model": model, "messages": [{"role": "user", "content": parts}]}
-        if scenario.startswith("reasoning"):
+        if scenario.startswith("thinking loop"):
+            asked["tools"] = [{"type": "function", "function": FUNCTION}]
+        if scenario.startswith(("reasoning", "thinking")):
             return {**asked, "reasoning_effort": "medium", "max_completion_tokens": 20000}
         return asked
+
+    def _loop(self, asked: dict[str, Any], *, streams: bool) -> w.Seen:
+        """Answer the model's call as programs do: with its own message sent back."""
+        chat = self._client.chat.completions
+        if streams:
+            with chat.stream(**asked) as stream:
+                answer = stream.get_final_completion()
+        else:
+            answer = chat.create(**asked)
+        message = answer.choices[0].message.model_dump(exclude_none=True)
+        turns = [*asked["messages"], message]
+        for call in message["tool_calls"]:
+            call.pop("index", None)  # what the SDK joined a stream's pieces by
+            turns.append({"role": "tool", "tool_call_id": call["id"], "content": w.RESULT})
+        return _whole(chat.create(**{**asked, "messages": turns}))
 
     def _stream(self, asked: dict[str, Any]) -> w.Seen:
         options = {"include_usage": True}
@@ -149,6 +178,12 @@ class OpenAIFront:
         if scenario == "reasoning back":
             path = "messages[].reasoning_details"
             return [question, w.Sent("signature", path, [SIGNATURE])]
+        if scenario.startswith("thinking loop"):
+            return [
+                w.Sent("signature", "messages[].reasoning_details", [SIGNATURE]),
+                w.Sent("call", "messages[].tool_calls", [{"city": "Oslo", "days": 2}]),
+                w.Sent("result", "messages[].content", [w.RESULT]),
+            ]
         return [system, question]
 
 

@@ -64,6 +64,20 @@ class ResponsesFront:
                 found = _whole(stream.get_final_response())
             assert deltas.get("response.output_text.delta", "") == found.text
             return found
+        if scenario.startswith("thinking loop"):
+            return self._loop(asked, streams=scenario.endswith("stream"))
+        if scenario in w.FAILING_STREAMS:
+            found = w.Seen()
+            with responses.create(**asked, stream=True) as stream:
+                for event in stream:
+                    if event.type == "response.output_text.delta":
+                        found.text += event.delta
+                    elif event.type == "error":
+                        found.error_class, found.message = event.type, event.message
+                    elif event.type == "response.failed":
+                        found.error_class = event.type
+                        found.message = found.message or event.response.error.message
+            return found
         if scenario == "cancel":
             text = ""
             with responses.create(**asked, stream=True) as stream:
@@ -78,6 +92,23 @@ class ResponsesFront:
             again = {"role": "user", "content": w.QUESTION}
             answer = responses.create(**{**asked, "input": [*turn, again]})
         return _whole(answer)
+
+    def _loop(self, asked: dict[str, Any], *, streams: bool) -> w.Seen:
+        """Answer the model's call as programs do: with its own items sent back."""
+        responses = self._client.responses
+        if streams:
+            with responses.stream(**asked) as stream:
+                answer = stream.get_final_response()
+        else:
+            answer = responses.create(**asked)
+        turns: list[Any] = [{"role": "user", "content": w.EARLIER}]
+        turns += [item.model_dump(exclude_none=True) for item in answer.output]
+        turns += [
+            {"type": "function_call_output", "call_id": item.call_id, "output": w.RESULT}
+            for item in answer.output
+            if item.type == "function_call"
+        ]
+        return _whole(responses.create(**{**asked, "input": turns}))
 
     def _request(self, scenario: str, model: str) -> dict[str, Any]:
         asked: dict[str, Any] = {
@@ -102,7 +133,9 @@ class ResponsesFront:
                 {"type": "input_image", "image_url": url, "detail": "auto"},
             ]
             return {**asked, "input": [{"role": "user", "content": parts}]}
-        if scenario.startswith("reasoning"):
+        if scenario.startswith("thinking loop"):
+            asked["tools"] = [{**_TOOLS["tools"][0], "strict": False}]
+        if scenario.startswith(("reasoning", "thinking")):
             more = {"include": ["reasoning.encrypted_content"], "max_output_tokens": 20000}
             return {**asked, **more, "reasoning": {"effort": "medium"}}
         return asked
@@ -138,6 +171,12 @@ class ResponsesFront:
             return [question, w.Sent("reasoning", "reasoning", "medium")]
         if scenario == "reasoning back":
             return [question, w.Sent("signature", "input[].encrypted_content", [SIGNATURE])]
+        if scenario.startswith("thinking loop"):
+            return [
+                w.Sent("signature", "input[].encrypted_content", [SIGNATURE]),
+                w.Sent("call", "input[].arguments", [{"city": "Oslo", "days": 2}]),
+                w.Sent("result", "input[].output", [w.RESULT]),
+            ]
         return [system, question]
 
 

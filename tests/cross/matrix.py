@@ -60,6 +60,13 @@ AMONG_OTHERS = {"signature", "call", "result"}
 #: Providers that sign no thinking.
 UNSIGNED = ("openai", "cohere")
 _CANCELLED_WITHIN_S = 2.0
+#: What SDKs raise for a status of 5xx.
+_SERVER_ERRORS = (
+    "InternalServerError",
+    "OverloadedError",
+    "ServiceUnavailableError",
+    "ServerError",
+)
 
 
 def model_name(back: str, upstream_model: str) -> str:
@@ -157,8 +164,8 @@ class Matrix:
             return Cell(refused=seen.message)
         losses = self._losses(front, scenario)
         check_request(front, back, scenario, received.body, losses)
-        if scenario in ("error", "429"):
-            check_refusal(name, scenario, seen)
+        if scenario.startswith(("error", "429")):
+            check_failure(name, back, scenario, seen)
         elif scenario == "cancel":
             assert seen.text.startswith("on and on")
             deadline = time.monotonic() + _CANCELLED_WITHIN_S
@@ -210,12 +217,31 @@ def check_request(
         if sent.fact == "signature" and back in UNSIGNED:
             continue
         arrived = found.get(sent.fact) == sent.value
+        assert arrived or not scenario.startswith("thinking loop"), (sent, found.get(sent.fact))
         kind = is_named(sent.path, losses)
         told = f"{sent.path}: sent {sent.value!r}, arrived {found.get(sent.fact)!r}, named {losses}"
         assert arrived or kind is not None, f"lost in silence: {told}"
         assert arrived or sent.fact not in ESSENTIAL, f"no answer without it: {told}"
         if sent.fact not in AMONG_OTHERS:
             assert not (arrived and losses.get(sent.path) == "dropped"), f"not lost: {told}"
+
+
+def check_failure(name: str, back: str, scenario: str, seen: w.Seen) -> None:
+    """Assert that the SDK raises what it has for a provider's failure, in the provider's words.
+
+    Until the first piece of an answer there is a status of its own, even where the provider sent
+    200 and an error after it; from then on the stream ends in an error.
+    """
+    if scenario == "error amid":
+        assert seen.text == s.REPLIES["amid"].text
+        assert seen.error_class, "the SDK took half an answer for a whole one"
+        assert s.BROKEN in seen.message
+    elif scenario == "error first":
+        assert seen.status >= 500, seen
+        assert seen.error_class in _SERVER_ERRORS
+        assert seen.text == ""
+    else:
+        check_refusal(name, scenario.removesuffix(" stream"), seen)
 
 
 def check_refusal(name: str, scenario: str, seen: w.Seen) -> None:

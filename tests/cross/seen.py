@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import httpx2
+from tests.fakes.strict.scenarios import LOOP_RESULT
 
 SCENARIOS = (
     "text", "stream", "tools", "tool stream", "tool result", "image", "image url", "schema",
-    "reasoning", "reasoning stream", "reasoning back", "error", "429", "cancel",
+    "reasoning", "reasoning stream", "reasoning back", "thinking loop", "thinking loop stream",
+    "error", "error stream", "error first", "error amid", "429", "429 stream", "cancel",
 )  # fmt: skip
 #: Scenario → what the strict providers call it.
 UPSTREAM_MODEL = {
     "text": "text", "stream": "text", "tools": "tools", "tool stream": "tools",
     "tool result": "result", "image": "image", "image url": "image", "schema": "schema",
     "reasoning": "reasoning", "reasoning stream": "reasoning", "reasoning back": "reasoning",
-    "error": "error", "429": "limited", "cancel": "slow",
+    "thinking loop": "loop", "thinking loop stream": "loop",
+    "error": "error", "error stream": "error", "error first": "first", "error amid": "amid",
+    "429": "limited", "429 stream": "limited", "cancel": "slow",
 }  # fmt: skip
+
+#: Streams that are refused, or fail: what comes is read piece by piece.
+FAILING_STREAMS = ("error stream", "429 stream", "error first", "error amid")
 
 SYSTEM = "You are terse <s1>."
 QUESTION = "What will the weather be <q1>?"
 EARLIER = "Look it up <q0>."
-RESULT = "rain, 7 degrees <r1>"
+RESULT = LOOP_RESULT
 RED_DOT = (
     "iVBORw0KGgoAAAANSUhEUgAAAAUAAAAFCAYAAACNbyblAAAAHElEQVQI12P4//8/w38GIAXDIBKE0DHxgljNBAAO9TXL0Y4OHw"
     "AAAABJRU5ErkJggg=="
@@ -70,6 +78,14 @@ class Seen:
     error_class: str = ""
     message: str = ""
     retry_after: str = ""
+
+
+def holds(opaque: str, signature: str) -> bool:
+    """Whether a field that no client looks into is *signature*, or carries it."""
+    if opaque == signature:
+        return True
+    _, _, sealed = opaque.partition(".")
+    return signature.encode() in base64.urlsafe_b64decode(sealed)
 
 
 class Front(Protocol):

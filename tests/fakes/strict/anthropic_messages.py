@@ -53,7 +53,7 @@ class AnthropicMessages:
             if asked.stream
             else params.MessageCreateParamsNonStreaming
         )
-        return problem(known, shape) or _rules(body)
+        return problem(known, shape) or _rules(body) or _changed(body, asked.model)
 
     def error(self, status: int, message: str) -> tuple[dict[str, str], dict[str, Any]]:
         """Write a refusal."""
@@ -162,7 +162,7 @@ def _rules(body: dict[str, Any]) -> str | None:
             return "tool_choice: thinking may not be enabled when it forces tool use"
     if body.get("tool_choice") and not body.get("tools"):
         return "tool_choice: may only be specified while providing tools"
-    return _turns(body)
+    return _turns(body) or _unsigned_call(body)
 
 
 def _turns(body: dict[str, Any]) -> str | None:
@@ -190,6 +190,26 @@ def _turns(body: dict[str, Any]) -> str | None:
     return None
 
 
+def _unsigned_call(body: dict[str, Any]) -> str | None:
+    """Want the thinking that led to calls back while their results come in."""
+    last = body["messages"][-1]["content"]
+    is_amid = isinstance(last, list) and last[0]["type"] == "tool_result"
+    if not is_amid or (body.get("thinking") or {}).get("type") != "enabled":
+        return None
+    if body["messages"][-2]["content"][0]["type"] in ("thinking", "redacted_thinking"):
+        return None
+    return "messages: expected `thinking` or `redacted_thinking`, but found `tool_use`"
+
+
+def _changed(body: dict[str, Any], model: str) -> str | None:
+    """Want thinking as it was: joined from its pieces, without another's."""
+    for at, message in enumerate(body["messages"] if model == "loop" else ()):
+        for block in message["content"] if isinstance(message["content"], list) else ():
+            if block["type"] == "thinking" and block["thinking"] != s.LOOP.thinking:
+                return f"messages.{at}: thinking blocks cannot be modified"
+    return None
+
+
 def _block_problem(block: dict[str, Any]) -> str | None:
     if block["type"] == "text" and not block["text"].strip():
         return "text: must contain non-whitespace text"
@@ -199,4 +219,6 @@ def _block_problem(block: dict[str, Any]) -> str | None:
         return None if is_base64(block["source"]["data"]) else "image.source.data: invalid base64"
     if block["type"] == "thinking" and block["signature"] != s.SIGNATURE:
         return "thinking.signature: invalid"
+    if block["type"] == "redacted_thinking" and block["data"] != s.SIGNATURE:
+        return "redacted_thinking.data: invalid"
     return None

@@ -54,7 +54,7 @@ class GeminiGenerate:
             wrong = problem(value, _FIELDS[name], name)
             if wrong is not None:
                 return wrong
-        return _rules(body)
+        return _rules(body) or _unsigned(body, asked.model)
 
     def error(self, status: int, message: str) -> tuple[dict[str, str], dict[str, Any]]:
         """Write a refusal."""
@@ -89,14 +89,20 @@ class GeminiGenerate:
 
     def tail(self, reply: s.Reply, body: dict[str, Any]) -> list[bytes]:
         """The last response tells the finish and the usage; the signature is on an empty text."""
-        parts = [{"text": "", "thoughtSignature": s.SIGNATURE}] if reply.thinking else []
+        parts = (
+            [{"text": "", "thoughtSignature": s.SIGNATURE}] if reply.text and reply.thinking else []
+        )
         return [data_event({**_response(parts, "STOP"), "usageMetadata": _usage(reply)})]
 
 
 def _calls(reply: s.Reply) -> list[dict[str, Any]]:
     return [
-        {"functionCall": {"id": call.id, "name": call.name, "args": call.arguments}}
-        for call in reply.calls
+        {
+            "functionCall": {"id": call.id, "name": call.name, "args": call.arguments},
+            # Only the first of a round is signed.
+            **({"thoughtSignature": s.SIGNATURE} if reply.thinking and not at else {}),
+        }
+        for at, call in enumerate(reply.calls)
     ]
 
 
@@ -116,6 +122,19 @@ def _usage(reply: s.Reply) -> dict[str, Any]:
         "totalTokenCount": s.INPUT_TOKENS + s.OUTPUT_TOKENS,
     }
     return {**usage, "thoughtsTokenCount": thoughts} if thoughts else usage
+
+
+def _unsigned(body: dict[str, Any], model: str) -> str | None:
+    """Want the signature of a round of calls back, as newer models do, and no other at all."""
+    for at, content in enumerate(body["contents"]):
+        parts = content.get("parts") or []
+        signed = [part["thoughtSignature"] for part in parts if "thoughtSignature" in part]
+        if any(one.replace("-", "+").replace("_", "/") != s.SIGNATURE for one in signed):
+            return f"contents[{at}]: thought signature is not valid"
+        first = next((part for part in parts if "functionCall" in part), None)
+        if model == "loop" and first is not None and "thoughtSignature" not in first:
+            return f"contents[{at}]: function call is missing a thought_signature"
+    return None
 
 
 def _rules(body: dict[str, Any]) -> str | None:

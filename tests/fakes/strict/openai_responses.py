@@ -36,7 +36,7 @@ class OpenAIResponses:
             if asked.stream
             else params.ResponseCreateParamsNonStreaming
         )
-        return problem(body, shape) or _rules(body)
+        return problem(body, shape) or _rules(body) or _unsigned(body, asked.model)
 
     def error(self, status: int, message: str) -> tuple[dict[str, str], dict[str, Any]]:
         """Write a refusal."""
@@ -160,6 +160,18 @@ def _response(reply: s.Reply, status: str) -> dict[str, Any]:
         "tool_choice": "auto", "tools": [], "top_p": 1.0,
         "usage": usage if status == "completed" else None,
     }  # fmt: skip
+
+
+def _unsigned(body: dict[str, Any], model: str) -> str | None:
+    """Want the reasoning that led to a call back before it, and no one else's."""
+    before = None
+    for at, item in enumerate(body["input"] if isinstance(body["input"], list) else ()):
+        if item.get("type") == "reasoning" and item.get("encrypted_content") != s.SIGNATURE:
+            return f"input[{at}]: the encrypted content could not be verified"
+        if model == "loop" and item.get("type") == "function_call" and before != "reasoning":
+            return f"input[{at}]: function_call without its required reasoning item"
+        before = item.get("type")
+    return None
 
 
 def _rules(body: dict[str, Any]) -> str | None:

@@ -14,6 +14,9 @@ REASONING_TOKENS = 5
 RETRY_AFTER_S = 7
 REFUSAL = "the provider does not like this picture of the weather"
 TOO_MANY = "the provider is out of breath"
+BROKEN = "the provider has lost its thread"
+#: What the tool of a loop gives back: the model answers once it has seen it.
+LOOP_RESULT = "rain, 7 degrees <r1>"
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,16 @@ REPLIES = {
     "tools": Reply(calls=(OSLO, BERGEN)),
     "result": Reply("It rains in Oslo."),
     "reasoning": Reply("It will rain.", "Clouds are dark, so"),
+    "loop": Reply("It rains in Oslo."),
+    "amid": Reply("It will"),
 }
-#: Beside these: `error` (400), `limited` (429) and `slow` (a stream that takes its time).
+#: What a loop begins with: each provider signs it in its own way.
+LOOP = Reply(thinking="The sky tells, so", calls=(OSLO,))
+#: Beside these: `error` (400), `limited` (429), `slow` (a stream that takes its time), `first` (a
+#: stream that is an error) and `amid` (one that ends in an error).
 SLOW = Reply("on and " * 60)
+
+
+def reply_to(model: str, body: str) -> Reply:
+    """Return what *model* answers to a request, given as JSON."""
+    return LOOP if model == "loop" and LOOP_RESULT not in body else REPLIES[model]

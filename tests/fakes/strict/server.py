@@ -17,7 +17,15 @@ from tests.fakes.strict.cohere_chat import CohereChat
 from tests.fakes.strict.gemini_generate import GeminiGenerate
 from tests.fakes.strict.openai_chat import OpenAIChat
 from tests.fakes.strict.openai_responses import OpenAIResponses
-from tests.fakes.strict.scenarios import REFUSAL, REPLIES, RETRY_AFTER_S, SLOW, TOO_MANY
+from tests.fakes.strict.scenarios import (
+    BROKEN,
+    REFUSAL,
+    RETRY_AFTER_S,
+    SLOW,
+    TOO_MANY,
+    reply_to,
+)
+from tests.fakes.strict.stream_errors import error_event
 from tests.fakes.strict.wire import Asked, StrictWire, dumps
 
 WIRES: tuple[StrictWire, ...] = (
@@ -135,7 +143,7 @@ class StrictUpstream:
         elif asked.stream:
             await self._stream(wire, body, asked, reader, writer)
         else:
-            _send(writer, 200, {}, wire.whole(REPLIES[asked.model], asked))
+            _send(writer, 200, {}, wire.whole(reply_to(asked.model, dumps(body)), asked))
 
     def _refuse(
         self, wire: StrictWire, writer: asyncio.StreamWriter, status: int, message: str
@@ -160,8 +168,14 @@ class StrictUpstream:
             await _go_on_until_gone([*events, *wire.content(SLOW)], reader, writer)
             self.broken[wire.name] += 1
             raise ConnectionError
-        reply = REPLIES[asked.model]
-        for event in [*events, *wire.content(reply), *wire.tail(reply, body)]:
+        if asked.model == "first":
+            events = [error_event(wire.name, BROKEN)]
+        else:
+            reply = reply_to(asked.model, dumps(body))
+            events += wire.content(reply)
+            is_whole = asked.model != "amid"
+            events += wire.tail(reply, body) if is_whole else [error_event(wire.name, BROKEN)]
+        for event in events:
             _chunk(writer, event)
         writer.write(b"0\r\n\r\n")
         await writer.drain()
