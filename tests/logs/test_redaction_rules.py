@@ -127,5 +127,7 @@ def test_the_time_is_linear_in_the_text(piece: str) -> None:
         redact(text)
         return time.thread_time() - started
 
+    # Sixteen times the text takes 16 times as long, or 256 times if it is quadratic. The room of 6
+    # and the best of three are for a machine that is busy with other things.
     short = max(min(cpu_s(50_000) for _ in range(3)), 0.002)
-    assert cpu_s(800_000) < short * 16 * 4
+    assert min(cpu_s(800_000) for _ in range(3)) < short * 16 * 6
