@@ -11,6 +11,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from tidegate.dialects.neutral import Event, StreamError, WireError
+from tidegate.dialects.unreadable import UNREADABLE, check_text
 from tidegate.dialects.usage import Usage
 
 if TYPE_CHECKING:
@@ -18,12 +19,16 @@ if TYPE_CHECKING:
 else:
     from tidegate.config.snapshot import override
 
-__all__ = ["UNREADABLE_EVENT", "EventDecoder", "Framing", "override"]
+__all__ = ["NAMELESS_CALL", "BrokenStream", "EventDecoder", "Framing", "override"]
 
 Head = TypeVar("Head")
 
-UNREADABLE_EVENT = "The provider's stream holds an event that cannot be read."
+NAMELESS_CALL = "The provider's stream holds a tool call without a name."
 _UNFINISHED = "The provider's stream ended before it was finished."
+
+
+class BrokenStream(Exception):
+    """What an upstream sent makes no sense; the message is for the caller."""
 
 
 class Framing(Protocol[Head]):
@@ -63,36 +68,43 @@ class EventDecoder(Generic[Head]):
     def feed(self, data: bytes) -> list[Event]:
         """Take what was read; return the events it completes."""
         events: list[Event] = []
-        if self.done:
-            return events
-        framing = self._framing
-        for head, payload in framing.feed(data):
-            self._take(head, payload, events)
-            if self.done:
-                return events
-        if framing.broken:
-            self._fail(framing.broken, events)
+        if not self.done:
+            framing = self._framing
+            self._take_all(framing.feed(data), events)
+            if framing.broken and not self.done:
+                self._fail(framing.broken, events)
         return events
 
     def end(self) -> list[Event]:
         """Take the end of the body."""
         events: list[Event] = []
-        if self.done:
-            return events
-        framing = self._framing
-        for head, payload in framing.end():
-            self._take(head, payload, events)
-            if self.done:
-                return events
-        if self.finished and not framing.broken:
+        if not self.done:
+            self._take_all(self._framing.end(), events)
+        if not self.done:
             self.done = True
-        else:
-            self._fail(framing.broken or _UNFINISHED, events)
+            if not self.finished:
+                self._fail(_UNFINISHED, events)
         return events
 
     @abstractmethod
     def _take(self, head: Head, payload: bytes, events: list[Event]) -> None:
-        """Add what one event means to *events*; never raises."""
+        """Add what one event means to *events*.
+
+        Raises `BrokenStream` or what `UNREADABLE` holds; what was added before that counts.
+        """
+
+    def _take_all(self, wire_events: list[tuple[Head, bytes]], events: list[Event]) -> None:
+        try:
+            for head, payload in wire_events:
+                if not payload.isascii():
+                    check_text(payload)
+                self._take(head, payload, events)
+                if self.done:
+                    return
+        except BrokenStream as broken:
+            self._fail(str(broken), events)
+        except UNREADABLE:
+            self._fail("The provider's stream holds an event that cannot be read.", events)
 
     def _fail(self, message: str, events: list[Event]) -> None:
         """End the stream in an error of ours."""

@@ -88,8 +88,12 @@ def _read(data: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def _read_slowly(data: bytes) -> list[tuple[bytes, bytes]]:
+    """Read events of any form. Lines of data are joined by a blank, which to JSON is the same.
+
+    So what is taken out of a payload as it is fits on one line of an event again.
+    """
     return [
-        (event_name(event), payload)
+        (event_name(event), payload.replace(b"\n", b" "))
         for event in split_events(data)
         if (payload := event_data(event)) is not None
     ]

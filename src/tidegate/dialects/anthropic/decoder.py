@@ -19,7 +19,7 @@ from tidegate.dialects.anthropic.answer import StopDetails, decode_block
 from tidegate.dialects.anthropic.errors import decode_error
 from tidegate.dialects.anthropic.parts import FINISH_READ, NAME, read_citation
 from tidegate.dialects.anthropic.usage import WireUsage, neutral_usage, read_usage
-from tidegate.dialects.event_decoder import UNREADABLE_EVENT, EventDecoder, override
+from tidegate.dialects.event_decoder import NAMELESS_CALL, BrokenStream, EventDecoder, override
 from tidegate.dialects.neutral import (
     CitationDelta,
     Event,
@@ -134,14 +134,14 @@ class MessagesStreamDecoder(EventDecoder[bytes]):
             if head == b"error" or not self._started:
                 self._take_foreign(head, payload, events)
             else:
-                self._fail(UNREADABLE_EVENT, events)
+                raise
 
     def _take_foreign(self, head: bytes, payload: bytes, events: list[Event]) -> None:
         """Take an event without a type: an error object by itself, or nothing of this dialect."""
         if head == b"error" or b'"error"' in payload:
             self._take_error(payload, events)
         elif payload.strip() != b"[DONE]":
-            self._fail(UNREADABLE_EVENT, events)
+            raise BrokenStream("The provider's stream begins with an event that cannot be read.")
 
     def _take_error(self, payload: bytes, events: list[Event]) -> None:
         self.done = True
@@ -176,6 +176,8 @@ class MessagesStreamDecoder(EventDecoder[bytes]):
             events.append(CitationDelta(read_citation(delta.citation)))
 
     def _take_start(self, event: _Event, events: list[Event]) -> None:
+        if self.finished:
+            return
         block = decode_block(event.content_block)
         self._open.add(event.index)
         kind = block.type
@@ -183,6 +185,8 @@ class MessagesStreamDecoder(EventDecoder[bytes]):
             if block.text:
                 events.append(TextDelta(block.text))
         elif kind == "tool_use":
+            if not block.name:
+                raise BrokenStream(NAMELESS_CALL)
             given = str(bytes(block.input), "utf-8")
             tool = self._tools[event.index] = _Tool(self._calls, "" if given == "{}" else given)
             self._calls += 1
@@ -199,7 +203,7 @@ class MessagesStreamDecoder(EventDecoder[bytes]):
             events.append(OpaqueDelta(OpaquePart(NAME, kind, bytes(event.content_block))))
 
     def _take_stop(self, index: int, events: list[Event]) -> None:
-        if index not in self._open:
+        if index not in self._open or self.finished:
             return
         self._open.discard(index)
         tool = self._tools.get(index)
@@ -227,9 +231,9 @@ class MessagesStreamDecoder(EventDecoder[bytes]):
             events.append(Finish(finish, delta.stop_sequence))
 
     def _terminate(self, events: list[Event]) -> None:
-        self.done = True
         if not self._started:
-            self._fail("The provider's stream held no answer.", events)
-        elif not self.finished:
+            raise BrokenStream("The provider's stream held no answer.")
+        self.done = True
+        if not self.finished:
             self.finished = True
             events.append(Finish("tool_use" if self._calls else "stop"))

@@ -17,7 +17,7 @@ import msgspec
 from tidegate.dialects.bedrock.answer import FINISH_READ, NAME, WireUsage, neutral_usage
 from tidegate.dialects.bedrock.errors import decode_error
 from tidegate.dialects.bedrock.eventstream import FrameReader
-from tidegate.dialects.event_decoder import UNREADABLE_EVENT, EventDecoder, override
+from tidegate.dialects.event_decoder import NAMELESS_CALL, BrokenStream, EventDecoder, override
 from tidegate.dialects.neutral import (
     Event,
     Finish,
@@ -31,7 +31,6 @@ from tidegate.dialects.neutral import (
     ToolStart,
     UsageEvent,
 )
-from tidegate.dialects.unreadable import UNREADABLE
 
 
 class _ToolInput(msgspec.Struct):
@@ -73,11 +72,12 @@ _decode = msgspec.json.Decoder(_Event).decode
 class ConverseStreamDecoder(EventDecoder[dict[str, str]]):
     """Reads one stream; see `wire.StreamDecoder`."""
 
-    __slots__ = ("_calls", "_open", "_started")
+    __slots__ = ("_begun", "_calls", "_open", "_started")
 
     def __init__(self, *, max_event_bytes: int) -> None:
         super().__init__(FrameReader(max_event_bytes))
         self._started = False
+        self._begun = 0
         self._calls: dict[int, int] = {}
         self._open: set[int] = set()
 
@@ -93,12 +93,15 @@ class ConverseStreamDecoder(EventDecoder[dict[str, str]]):
         if not self._started:
             self._started = True
             events.append(Start())
-        try:
-            event = _decode(payload)
-        except UNREADABLE:
-            self._fail(UNREADABLE_EVENT, events)
+        event = _decode(payload)
+        if name == "metadata":
+            usage = None if event.usage is None else neutral_usage(event.usage)
+            if usage is not None:
+                self.usage = usage
+                events.append(UsageEvent(usage))
+        elif self.finished:
             return
-        if name == "contentBlockDelta" and event.delta is not None and not self.finished:
+        elif name == "contentBlockDelta" and event.delta is not None:
             self._take_delta(event.content_block_index, event.delta, events)
         elif name == "contentBlockStart" and event.start is not None:
             self._take_start(event.content_block_index, event.start, events)
@@ -106,19 +109,17 @@ class ConverseStreamDecoder(EventDecoder[dict[str, str]]):
             if event.content_block_index in self._open:
                 self._open.discard(event.content_block_index)
                 events.append(PartEnd())
-        elif name == "messageStop" and not self.finished:
+        elif name == "messageStop":
             self.finished = True
             events.append(Finish(FINISH_READ.get(event.stop_reason, "other")))
-        elif name == "metadata" and event.usage is not None:
-            usage = neutral_usage(event.usage)
-            if usage is not None:
-                self.usage = usage
-                events.append(UsageEvent(usage))
 
     def _take_start(self, index: int, start: _BlockStart, events: list[Event]) -> None:
         if start.tool_use is None:
             return
-        number = self._calls[index] = len(self._calls)
+        if not start.tool_use.name:
+            raise BrokenStream(NAMELESS_CALL)
+        number = self._calls[index] = self._begun
+        self._begun += 1
         self._open.add(index)
         events.append(ToolStart(number, start.tool_use.tool_use_id, start.tool_use.name))
 

@@ -19,7 +19,7 @@ from tidegate.dialects.cohere.answer import (
     decode_error,
     neutral_usage,
 )
-from tidegate.dialects.event_decoder import UNREADABLE_EVENT, EventDecoder, override
+from tidegate.dialects.event_decoder import NAMELESS_CALL, BrokenStream, EventDecoder, override
 from tidegate.dialects.neutral import (
     Event,
     Finish,
@@ -34,7 +34,6 @@ from tidegate.dialects.neutral import (
     WireError,
 )
 from tidegate.dialects.sse_reader import SseReader
-from tidegate.dialects.unreadable import UNREADABLE
 
 
 class _Content(msgspec.Struct):
@@ -68,11 +67,12 @@ _decode = msgspec.json.Decoder(_Event).decode
 class CohereStreamDecoder(EventDecoder[bytes]):
     """Reads one stream; see `wire.StreamDecoder`."""
 
-    __slots__ = ("_calls", "_started")
+    __slots__ = ("_begun", "_calls", "_started")
 
     def __init__(self, *, max_event_bytes: int) -> None:
         super().__init__(SseReader(max_event_bytes))
         self._started = False
+        self._begun = 0
         self._calls: dict[int, int] = {}
 
     @override
@@ -83,11 +83,7 @@ class CohereStreamDecoder(EventDecoder[bytes]):
             self.done = True
             events.append(StreamError(decode_error(0, payload)))
             return
-        try:
-            event = _decode(payload)
-        except UNREADABLE:
-            self._fail(UNREADABLE_EVENT, events)
-            return
+        event = _decode(payload)
         if not self._started:
             if not event.type:
                 self.done = True
@@ -120,7 +116,10 @@ class CohereStreamDecoder(EventDecoder[bytes]):
                 continue
             function = call.function or WireFunction()
             if event.type == "tool-call-start":
-                number = self._calls[event.index] = len(self._calls)
+                if not function.name:
+                    raise BrokenStream(NAMELESS_CALL)
+                number = self._calls[event.index] = self._begun
+                self._begun += 1
                 events.append(ToolStart(number, call.id, function.name))
             if function.arguments and event.index in self._calls:
                 events.append(ToolDelta(self._calls[event.index], function.arguments))

@@ -10,7 +10,7 @@ calls come whole. Source: `GenerateContentResponse` of the google-genai package,
 
 from __future__ import annotations
 
-from tidegate.dialects.event_decoder import UNREADABLE_EVENT, EventDecoder, override
+from tidegate.dialects.event_decoder import NAMELESS_CALL, BrokenStream, EventDecoder, override
 from tidegate.dialects.gemini.answer import (
     Candidate,
     WireAnswer,
@@ -44,7 +44,6 @@ from tidegate.dialects.neutral import (
     UsageEvent,
 )
 from tidegate.dialects.sse_reader import SseReader
-from tidegate.dialects.unreadable import UNREADABLE
 
 _NULL = b"null"
 
@@ -74,19 +73,15 @@ class GeminiStreamDecoder(EventDecoder[bytes]):
     def _take(self, head: bytes, payload: bytes, events: list[Event]) -> None:
         if payload.strip() == b"[DONE]":  # some compatible servers send it
             return
-        try:
-            wire = decode_wire(payload)
-            if bytes(wire.error) != _NULL:
-                self.done = True
-                events.append(StreamError(decode_error(0, payload)))
-                return
-            if not self._started:
-                self._start(wire, events)
-            for candidate in wire.candidates or ():
-                self._take_candidate(candidate, events)
-        except UNREADABLE:
-            self._fail(UNREADABLE_EVENT, events)
+        wire = decode_wire(payload)
+        if bytes(wire.error) != _NULL:
+            self.done = True
+            events.append(StreamError(decode_error(0, payload)))
             return
+        if not self._started:
+            self._start(wire, events)
+        for candidate in wire.candidates or ():
+            self._take_candidate(candidate, events)
         self._take_usage(wire, events)
         self._take_finishes(wire, events)
 
@@ -122,6 +117,8 @@ class GeminiStreamDecoder(EventDecoder[bytes]):
                             SignatureDelta(part.signature, choice=choice, origin=part.origin)
                         )
                 elif isinstance(part, ToolUse):
+                    if not part.name:
+                        raise BrokenStream(NAMELESS_CALL)
                     self._calls[choice] = number + 1
                     events.append(
                         ToolStart(number, part.id, part.name, choice, signature=part.signature)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import msgspec
 
-from tidegate.dialects.event_decoder import UNREADABLE_EVENT, EventDecoder, override
+from tidegate.dialects.event_decoder import NAMELESS_CALL, BrokenStream, EventDecoder, override
 from tidegate.dialects.neutral import (
     CitationDelta,
     Event,
@@ -47,7 +47,6 @@ from tidegate.dialects.openai.chat_parts import (
 )
 from tidegate.dialects.openai.usage import usage_of_json
 from tidegate.dialects.sse_reader import SseReader
-from tidegate.dialects.unreadable import UNREADABLE
 
 _NULL = msgspec.Raw(b"null")
 
@@ -96,8 +95,8 @@ class _CallState:
 
     __slots__ = ("held", "id", "name", "number", "signature", "started")
 
-    def __init__(self, number: int) -> None:
-        self.number = number
+    def __init__(self) -> None:
+        self.number = -1  # given when it starts
         self.id = ""
         self.name = ""
         self.signature = ""
@@ -108,11 +107,12 @@ class _CallState:
 class _ChoiceState:
     """What is known of one alternative."""
 
-    __slots__ = ("by_index", "calls", "finished", "refused", "thought")
+    __slots__ = ("by_index", "calls", "finished", "refused", "started", "thought")
 
     def __init__(self) -> None:
         self.by_index: dict[int, _CallState] = {}
         self.calls: list[_CallState] = []
+        self.started = 0  # calls that have been told of
         self.finished = False
         self.refused = False
         self.thought: list[str] = []  # readable reasoning of the part at hand
@@ -135,22 +135,18 @@ class ChatStreamDecoder(EventDecoder[bytes]):
         if payload[:6] == b"[DONE]":
             self._terminate(events)
             return
-        try:
-            chunk = _decode_chunk(payload)
-            if chunk.error != _NULL or head == b"error" or chunk.object == "error":
-                raw = payload if chunk.error == _NULL else bytes(chunk.error)
-                self.done = True
-                events.append(StreamError(error_of_object(raw, 502)))
-                return
-            if chunk.choices:
-                if not self._started:
-                    self._start(chunk, events)
-                for choice in chunk.choices:
-                    self._take_choice(choice, events)
-        except UNREADABLE:
-            self._fail(UNREADABLE_EVENT, events)
+        chunk = _decode_chunk(payload)
+        if chunk.error != _NULL or head == b"error" or chunk.object == "error":
+            raw = payload if chunk.error == _NULL else bytes(chunk.error)
+            self.done = True
+            events.append(StreamError(error_of_object(raw, 502)))
             return
-        if chunk.usage != _NULL and not self.done:
+        if chunk.choices:
+            if not self._started:
+                self._start(chunk, events)
+            for choice in chunk.choices:
+                self._take_choice(choice, events)
+        if chunk.usage != _NULL:
             self._take_usage(chunk, events)
 
     def _start(self, chunk: _Chunk, events: list[Event]) -> None:
@@ -170,12 +166,11 @@ class ChatStreamDecoder(EventDecoder[bytes]):
     def _terminate(self, events: list[Event]) -> None:
         """Take `[DONE]`: choices that gave no reason have ended well all the same."""
         if not self._started:
-            self._fail("The provider's stream held no answer.", events)
-            return
+            raise BrokenStream("The provider's stream held no answer.")
         for index in range(self._choices):
             self._states.setdefault(index, _ChoiceState())
         for index, state in self._states.items():
-            if not state.finished and not self.done:
+            if not state.finished:
                 self._finish(index, state, None, events)
         self.done = True
 
@@ -273,6 +268,8 @@ class ChatStreamDecoder(EventDecoder[bytes]):
                 known.held += arguments
                 return
             known.started = True
+            known.number = state.started
+            state.started += 1
             identifier = known.id or f"call_{self._answer_id[-12:]}_{index}_{known.number}"
             events.append(
                 ToolStart(known.number, identifier, known.name, index, custom, known.signature)
@@ -298,7 +295,7 @@ class ChatStreamDecoder(EventDecoder[bytes]):
             position = len(state.calls)
         known = state.by_index.get(position)
         if known is None or (call.id and known.id and call.id != known.id and name):
-            known = state.by_index[position] = _CallState(len(state.calls))
+            known = state.by_index[position] = _CallState()
             state.calls.append(known)
             state.thought = []
         return known
@@ -310,7 +307,6 @@ class ChatStreamDecoder(EventDecoder[bytes]):
         states = self._states
         self.finished = len(states) >= self._choices and all(s.finished for s in states.values())
         if any(not call.started for call in state.calls):
-            self._fail("The provider's stream holds a tool call without a name.", events)
-            return
+            raise BrokenStream(NAMELESS_CALL)
         finish = finish_of(reason, calls=bool(state.calls), refused=state.refused)
         events.append(Finish(finish, None, index))

@@ -152,7 +152,11 @@ class CompletionStream(Holder):
         head = self._look_into(data[:end])
         while not self.started and not self.done and self.error is None and end < len(data):
             stop = end + first_boundary(data[end:])
-            head += self._look_into(data[end:stop])
+            try:
+                head += self._look_into(data[end:stop])
+            except StreamBroken as broken:
+                broken.whole = head
+                raise
             end = stop
         if end < len(data) and not self.done and self.error is None:
             return head + self._scan(data[end:])

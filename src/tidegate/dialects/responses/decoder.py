@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import msgspec
 
-from tidegate.dialects.event_decoder import UNREADABLE_EVENT, EventDecoder, override
+from tidegate.dialects.event_decoder import NAMELESS_CALL, BrokenStream, EventDecoder, override
 from tidegate.dialects.neutral import (
     CitationDelta,
     Event,
@@ -54,7 +54,6 @@ from tidegate.dialects.responses.parts import (
 )
 from tidegate.dialects.responses.usage import usage_of_json
 from tidegate.dialects.sse_reader import SseReader
-from tidegate.dialects.unreadable import UNREADABLE
 
 _NULL = msgspec.Raw(b"null")
 
@@ -126,22 +125,19 @@ class ResponsesStreamDecoder(EventDecoder[bytes]):
     def _take(self, head: bytes, payload: bytes, events: list[Event]) -> None:
         if payload[:6] == b"[DONE]":
             return  # some servers end every stream with it; what counts came before
-        try:
-            event = _decode_event(payload)
-            kind = event.type or str(head, "utf-8", "replace")
-            if kind == "response.output_text.delta":
-                self._text(event, events)
-            elif kind == "error" or (not kind.startswith("response.") and event.error != _NULL):
-                self._error(event, payload, events)
-            elif kind in _ENDS:
-                self.last = payload
-                self._terminate(event.response or WireResponse(), events)
-            elif kind.startswith("response."):
-                self._take_rare(kind, event, events)
-            elif not kind:
-                self._fail(UNREADABLE_EVENT, events)
-        except UNREADABLE:
-            self._fail(UNREADABLE_EVENT, events)
+        event = _decode_event(payload)
+        kind = event.type or str(head, "utf-8", "replace")
+        if kind == "response.output_text.delta":
+            self._text(event, events)
+        elif kind == "error" or (not kind.startswith("response.") and event.error != _NULL):
+            self._error(event, payload, events)
+        elif kind in _ENDS:
+            self.last = payload
+            self._terminate(event.response or WireResponse(), events)
+        elif kind.startswith("response."):
+            self._take_rare(kind, event, events)
+        elif not kind:
+            raise BrokenStream("The provider's stream holds an event of no type.")
 
     def _error(self, event: _Event, payload: bytes, events: list[Event]) -> None:
         """Take an error: flat as documented, or an `error` object as in whole answers."""
@@ -215,6 +211,8 @@ class ResponsesStreamDecoder(EventDecoder[bytes]):
             self._begin_call(state, item, events)
 
     def _begin_call(self, state: _ItemState, item: OutputItem, events: list[Event]) -> None:
+        if not item.name:
+            raise BrokenStream(NAMELESS_CALL)
         state.call = self._calls
         self._calls += 1
         custom = item.type == "custom_tool_call"
@@ -223,7 +221,7 @@ class ResponsesStreamDecoder(EventDecoder[bytes]):
             ToolStart(
                 state.call,
                 identifier,
-                item.name or "",
+                item.name,
                 0,
                 custom,
                 self._states.get(identifier, ""),
@@ -294,6 +292,8 @@ class ResponsesStreamDecoder(EventDecoder[bytes]):
                         SignatureDelta(part.signature or "", part.redacted, 0, part.origin)
                     )
             elif isinstance(part, ToolUse):
+                if not part.name:
+                    raise BrokenStream(NAMELESS_CALL)
                 number = self._calls
                 self._calls += 1
                 events.append(ToolStart(number, part.id, part.name, 0, part.custom, part.signature))
