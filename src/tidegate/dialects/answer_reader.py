@@ -1,0 +1,27 @@
+"""What holds of a target's whole answer in any dialect, checked where it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tidegate.dialects.neutral import NeutralAnswer, ToolUse
+from tidegate.dialects.unreadable import check_text
+from tidegate.dialects.wire import UnreadableAnswer
+
+
+def read_answer(body: bytes, decode: Callable[[bytes], NeutralAnswer]) -> NeutralAnswer:
+    """Read a whole answer by its dialect's *decode*; raises `UnreadableAnswer`.
+
+    All of it is text, as pieces may be passed on as they are; and no caller could run a call
+    without a name.
+    """
+    try:
+        check_text(body)
+    except UnicodeDecodeError:
+        raise UnreadableAnswer("The provider's answer is not valid UTF-8.") from None
+    answer = decode(body)
+    for choice in answer.choices:
+        for part in choice.parts:
+            if isinstance(part, ToolUse) and not part.name:
+                raise UnreadableAnswer("The provider's answer holds a tool call without a name.")
+    return answer
