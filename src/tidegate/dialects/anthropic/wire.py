@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tidegate.dialects.answer_reader import read_answer
 from tidegate.dialects.anthropic import ANTHROPIC
 from tidegate.dialects.anthropic.answer import decode_answer, encode_answer
 from tidegate.dialects.anthropic.decoder import MessagesStreamDecoder
@@ -84,7 +85,7 @@ class MessagesWire:
 
     def decode_answer(self, body: bytes) -> NeutralAnswer:
         """Read a target's whole answer."""
-        return decode_answer(body)
+        return read_answer(body, decode_answer)
 
     def encode_answer(
         self, answer: NeutralAnswer, context: AnswerContext

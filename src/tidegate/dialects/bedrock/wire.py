@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tidegate.dialects.answer_reader import read_answer
 from tidegate.dialects.bedrock.answer import NAME, decode_answer
 from tidegate.dialects.bedrock.decoder import ConverseStreamDecoder
 from tidegate.dialects.bedrock.errors import decode_error
@@ -24,7 +25,7 @@ class ConverseWire:
 
     def decode_answer(self, body: bytes) -> NeutralAnswer:
         """Read a target's whole answer."""
-        return decode_answer(body)
+        return read_answer(body, decode_answer)
 
     def decode_error(self, status: int, body: bytes) -> WireError:
         """Read a target's refusal."""

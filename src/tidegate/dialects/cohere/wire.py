@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tidegate.dialects.answer_reader import read_answer
 from tidegate.dialects.cohere.answer import NAME, decode_answer, decode_error
 from tidegate.dialects.cohere.decoder import CohereStreamDecoder
 from tidegate.dialects.cohere.request_write import encode_request
@@ -23,7 +24,7 @@ class CohereWire:
 
     def decode_answer(self, body: bytes) -> NeutralAnswer:
         """Read a target's whole answer."""
-        return decode_answer(body)
+        return read_answer(body, decode_answer)
 
     def decode_error(self, status: int, body: bytes) -> WireError:
         """Read a target's refusal."""

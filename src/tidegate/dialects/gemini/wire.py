@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tidegate.dialects.answer_reader import read_answer
 from tidegate.dialects.dialect import Dialect
 from tidegate.dialects.fidelity import Loss
 from tidegate.dialects.gemini import GEMINI
@@ -91,7 +92,7 @@ class GeminiWire:
 
     def decode_answer(self, body: bytes) -> NeutralAnswer:
         """Read a target's whole answer."""
-        return decode_answer(body)
+        return read_answer(body, decode_answer)
 
     def encode_answer(
         self, answer: NeutralAnswer, context: AnswerContext

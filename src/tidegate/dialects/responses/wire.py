@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tidegate.dialects.answer_reader import read_answer
 from tidegate.dialects.dialect import Dialect
 from tidegate.dialects.fidelity import Loss
 from tidegate.dialects.neutral import NeutralAnswer, NeutralRequest, WireError
@@ -109,7 +110,7 @@ class ResponsesWire:
 
     def decode_answer(self, body: bytes) -> NeutralAnswer:
         """Read a target's whole answer."""
-        return decode_answer(body)
+        return read_answer(body, decode_answer)
 
     def encode_answer(
         self, answer: NeutralAnswer, context: AnswerContext
