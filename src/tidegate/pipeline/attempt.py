@@ -280,7 +280,7 @@ def _prepare(
         asks_usage = operation.asks_usage and target.stream_usage
         body = request.body_for(target.model, target.raw_model, asks_usage)
         if operation.foreign is not None and operation.foreign[0] in body:
-            body = without_foreign(gateway, call, route, body)
+            body = without_foreign(gateway, call, route, target, body)
         if target.reshape is not None:
             body = target.reshape(body)
         return path, call.plan.forwarded, body, None

@@ -13,6 +13,7 @@ from tidegate.dialects.embeddings.gemini import GEMINI_BATCH_EMBEDDINGS, GEMINI_
 from tidegate.dialects.embeddings.neutral import EmbeddingFront
 from tidegate.dialects.embeddings.openai import OPENAI_EMBEDDINGS
 from tidegate.dialects.envelope import BASE64_SIGN, TEXT_SIGN
+from tidegate.dialects.fidelity import Loss
 from tidegate.dialects.gemini.foreign import without_foreign as content_without_foreign
 from tidegate.dialects.gemini.parts import usage_of_answer as usage_of_generate
 from tidegate.dialects.gemini.wire import GENERATE
@@ -50,7 +51,8 @@ class Operation:
         versions: Header that says for which version a request is written, and those that can be
             translated; a target that has the operation judges for itself.
         foreign: How the state of other providers stands in a body (see `dialects.envelope`), and
-            what takes it out for a target that has the operation; None for a body without any.
+            what takes it out for a target that has the operation, and its model; None where
+            nothing was.
     """
 
     name: str
@@ -63,7 +65,7 @@ class Operation:
     estimates: Literal["tokens", "input", "none"] = "tokens"
     embeds: EmbeddingFront | None = None
     versions: tuple[bytes, frozenset[bytes]] | None = None
-    foreign: tuple[bytes, Callable[[bytes], bytes | None]] | None = None
+    foreign: tuple[bytes, Callable[[bytes, str], tuple[bytes, list[Loss]] | None]] | None = None
 
 
 def _completion_stream(call: Call) -> Scanner:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from tidegate.dialects.embeddings.backs import EMBEDDING_BACKS
@@ -143,21 +144,9 @@ class Translation:
         """Count and log what was lost, once the attempt has answered the caller."""
         losses = [*self.losses, *(more or ())]
         front, back = self._front_name, self.back.name
-        for loss in losses:
-            gateway.meters.fidelity.labels(front, back, loss.feature).inc()
-        if not losses or not self.told:
-            return
-        log.info(
-            "translation lost something",
-            extra={
-                "fields": {
-                    "request_id": self._call.request_id,
-                    "dialect_in": front,
-                    "dialect_out": back,
-                    "lost": sorted({f"{loss.feature} {loss.kind}" for loss in losses}),
-                }
-            },
-        )
+        _count(gateway, losses, front, back)
+        if losses and self.told:
+            _log(self._call, losses, front, back)
 
 
 class EmbeddingTranslation(Translation):
@@ -231,46 +220,58 @@ def translate(call: Call, request: _Request, route: ModelRoute, target: Target) 
     if route.unsupported == "reject":
         dropped = [loss for loss in translation.losses if loss.kind == "dropped"]
         if dropped:
-            names = ", ".join(sorted({path_of(loss, fields)[:64] for loss in dropped}))
-            raise Untranslatable(f"The model `{route.name}` does not support: {names}.")
+            raise _does_not_support(route, dropped, fields)
     translation.told = route.unsupported != "drop"
     return translation
 
 
-_FOREIGN = Loss("thinking", "dropped")
-
-
-def without_foreign(gateway: Gateway, call: Call, route: ModelRoute, body: bytes) -> bytes:
+def without_foreign(
+    gateway: Gateway, call: Call, route: ModelRoute, target: Target, body: bytes
+) -> bytes:
     """Return a body that passes through, without the state of other providers; name the loss.
 
     Raises `Untranslatable` where the model may lose nothing.
     """
     operation = call.operation
-    assert operation.foreign is not None
-    own = operation.foreign[1](body)
-    if own is None:
+    found = None if operation.foreign is None else operation.foreign[1](body, target.model)
+    if found is None:
         return body
-    wire = operation.wire
-    path = path_of(_FOREIGN, {} if wire is None else wire.fields)
+    own, losses = found
+    fields = {} if operation.wire is None else operation.wire.fields
     if route.unsupported == "reject":
-        raise Untranslatable(f"The model `{route.name}` does not support: {path}.")
+        raise _does_not_support(route, losses, fields)
     if not call.attempts:
-        gateway.meters.fidelity.labels(operation.name, operation.name, _FOREIGN.feature).inc()
+        _count(gateway, losses, operation.name, operation.name)
     if route.unsupported == "warn":
-        header = fidelity_header([_FOREIGN], {} if wire is None else wire.fields)
-        call.note = b"x-tidegate-fidelity: %b\r\n" % header
-        log.info(
-            "translation lost something",
-            extra={
-                "fields": {
-                    "request_id": call.request_id,
-                    "dialect_in": operation.name,
-                    "dialect_out": operation.name,
-                    "lost": ["thinking dropped"],
-                }
-            },
-        )
+        call.note = b"x-tidegate-fidelity: %b\r\n" % fidelity_header(losses, fields)
+        _log(call, losses, operation.name, operation.name)
     return own
+
+
+def _does_not_support(
+    route: ModelRoute, losses: list[Loss], fields: Mapping[str, str]
+) -> Untranslatable:
+    names = ", ".join(sorted({path_of(loss, fields)[:64] for loss in losses}))
+    return Untranslatable(f"The model `{route.name}` does not support: {names}.")
+
+
+def _count(gateway: Gateway, losses: list[Loss], front: str, back: str) -> None:
+    for loss in losses:
+        gateway.meters.fidelity.labels(front, back, loss.feature).inc()
+
+
+def _log(call: Call, losses: list[Loss], front: str, back: str) -> None:
+    log.info(
+        "translation lost something",
+        extra={
+            "fields": {
+                "request_id": call.request_id,
+                "dialect_in": front,
+                "dialect_out": back,
+                "lost": sorted({f"{loss.feature} {loss.kind}" for loss in losses}),
+            }
+        },
+    )
 
 
 def read_neutral(call: Call, front: Wire, request: _Request) -> NeutralRequest:

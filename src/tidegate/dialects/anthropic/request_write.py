@@ -179,7 +179,7 @@ class _Writer(PromptWriter):
             self.losses.bend("reasoning")  # a drop of it further down outweighs this
         elif reasoning.effort is not None:
             self.losses.bend("reasoning")
-        if _continues_unsigned(body["messages"]):
+        if continues_unsigned(body["messages"]):
             # The API wants the thinking that led to a call; it was not handed back.
             self.losses.drop("reasoning")
             return
@@ -279,7 +279,7 @@ def _effort_of_budget(budget_tokens: int) -> str:
     return "max"
 
 
-def _continues_unsigned(messages: list[dict[str, Any]]) -> bool:
+def continues_unsigned(messages: list[dict[str, Any]]) -> bool:
     """Whether the model is amid a round of calls whose thinking is missing."""
     for turn in reversed(messages):
         blocks = turn["content"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+import re
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,6 +28,12 @@ from tidegate.dialects.neutral import (
 )
 from tidegate.dialects.wire import Quirks
 from tidegate.errors import BadRequest
+
+#: The signature that Google documents for calls of a conversation that came from elsewhere.
+#: Source: ai.google.dev/gemini-api/docs/thought-signatures.
+FOREIGN_CALL = "skip_thought_signature_validator"
+_VERSION = re.compile(r"gemini-(\d{1,2})")
+_SIGNED_CALLS_SINCE = 3
 
 
 class PromptWriter:
@@ -257,18 +264,19 @@ def _is_bare_proof(part: Thinking) -> bool:
     return part.origin == NAME and not part.text and bool(part.signature) and part.redacted is None
 
 
-def sign_foreign_calls(contents: list[dict[str, Any]]) -> None:
-    """Mark calls that no Gemini made, or whose state got lost, as such.
+def wants_signed_calls(model: str) -> bool:
+    """Whether *model* refuses a round of calls whose first one is without a signature."""
+    version = _VERSION.search(model)
+    return version is not None and int(version[1]) >= _SIGNED_CALLS_SINCE
 
-    The newer models refuse a round of calls whose first one is without a signature; for a
-    conversation that came from elsewhere they document a value that stands for none.
-    Source: ai.google.dev/gemini-api/docs/thought-signatures.
-    """
+
+def sign_foreign_calls(contents: list[dict[str, Any]]) -> None:
+    """Mark calls that no Gemini made, or whose state got lost, as such; see `FOREIGN_CALL`."""
     for content in contents:
         if content["role"] == "model":
             first = next((part for part in content["parts"] if "functionCall" in part), None)
             if first is not None:
-                first.setdefault("thoughtSignature", "skip_thought_signature_validator")
+                first.setdefault("thoughtSignature", FOREIGN_CALL)
 
 
 def _file(uri: str, mime: str) -> dict[str, Any]:

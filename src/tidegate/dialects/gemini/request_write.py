@@ -6,7 +6,6 @@ and `model`, neighbours of one role become one turn, and a result names the func
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import msgspec
@@ -14,7 +13,11 @@ import msgspec
 from tidegate.dialects.encode import CUSTOM_SCHEMA, encode_json, report_leftovers
 from tidegate.dialects.fidelity import Loss
 from tidegate.dialects.gemini.parts import NAME
-from tidegate.dialects.gemini.prompt_write import PromptWriter, sign_foreign_calls
+from tidegate.dialects.gemini.prompt_write import (
+    PromptWriter,
+    sign_foreign_calls,
+    wants_signed_calls,
+)
 from tidegate.dialects.neutral import (
     NeutralRequest,
     OpaqueTool,
@@ -37,17 +40,11 @@ _BUDGET_OF_EFFORT = {
 _LEVELS = {"minimal": "MINIMAL", "low": "LOW", "medium": "MEDIUM", "high": "HIGH", "xhigh": "XHIGH"}
 
 
-_VERSION = re.compile(r"gemini-(\d{1,2})")
-#: Models from this version on refuse a call without a signature.
-_SIGNED_CALLS_SINCE = 3
-
-
 def encode_request(request: NeutralRequest, model: str, quirks: Quirks) -> tuple[bytes, list[Loss]]:
     """Write *request*; return the body and what was lost. *model* goes into the path."""
     writer = _Writer(request, quirks)
     system, contents = writer.prompt()
-    version = _VERSION.search(model)
-    if version is not None and int(version[1]) >= _SIGNED_CALLS_SINCE:
+    if wants_signed_calls(model):
         sign_foreign_calls(contents)
     body: dict[str, Any] = {"contents": contents}
     if system:

@@ -210,7 +210,9 @@ class MessagesWriter:
             "type": "function",
             "function": {"name": part.name, "arguments": part.arguments or "{}"},
         }
-        if part.signature:
+        if part.signature and self._quirks.reasoning_field != "reasoning_details":
+            self.losses.drop("tool_use.signature")  # others refuse a field that they do not know
+        elif part.signature:
             call["extra_content"] = {"google": {"thought_signature": part.signature}}
         return call
 
