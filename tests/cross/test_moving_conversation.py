@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import anthropic
+import openai
 import pytest
 from google import genai
 from google.genai import types
@@ -99,6 +100,30 @@ def test_a_gemini_conversation_moves_from_anthropic_and_back(
     assert only.keys() == {"functionCall"}
     thinking = upstream.last["anthropic", "loop"].body["messages"][1]["content"][0]
     assert thinking == {"type": "thinking", "thinking": LOOP.thinking, "signature": SIGNATURE}
+
+
+def test_a_responses_conversation_moves_from_anthropic(
+    upstream: StrictUpstream, gateway: RunningGateway
+) -> None:
+    """OpenAI gets the items without Anthropic's state, and the loss is named."""
+    heard = w.Heard()
+    client: Any = openai.OpenAI(
+        base_url=f"{gateway.url}/v1", api_key=SECRET, max_retries=0, http_client=heard.client()
+    )
+    question = {"role": "user", "content": w.QUESTION}
+    reasoning = {"effort": "medium"}
+    with client:
+        first = client.responses.create(
+            model=model_name("anthropic", "reasoning"), input=w.QUESTION, reasoning=reasoning
+        )
+        items = [item.model_dump(exclude_none=True) for item in first.output]
+        client.responses.create(
+            model=model_name("responses", "text"), input=[question, *items, question]
+        )
+    assert heard.losses == {"input[].encrypted_content": "dropped"}
+    assert upstream.refused == []
+    received = upstream.last["responses", "text"].body["input"]
+    assert [item.get("type", "message") for item in received] == ["message"] * 3
 
 
 @pytest.mark.parametrize("make", [AnthropicFront, GeminiFront])

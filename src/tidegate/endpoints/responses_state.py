@@ -21,7 +21,6 @@ from tidegate.dialects.passing import Scanner
 from tidegate.dialects.responses import RESPONSES
 from tidegate.dialects.responses.answer import response_of_item
 from tidegate.dialects.responses.errors import error_event
-from tidegate.dialects.responses.parts import is_sealed
 from tidegate.dialects.responses.passing import ResponsesPassing
 from tidegate.dialects.responses.request_read import echo_of
 from tidegate.dialects.responses.wire import ResponsesWire, Turn
@@ -169,13 +168,13 @@ class State:
         body = self.request.body
         first = self.route.targets[0]
         native = RESPONSE.name in first.paths
-        if not chain and b"item_reference" not in body and not (native and b'"tg1.' in body):
+        if not chain and b"item_reference" not in body:
             return
         items = [item for record in chain for item in _items_of(record)]
         given = await self._resolved(_decode_items(self._input), keeps=_keeps(first))
         if native:
-            given = [item for item in given if not _is_foreign(item)]
-            items = [_without_id(item) for item in items if not _is_foreign(item)]
+            given = [item for item in given if not _is_unproven(item)]
+            items = [_without_id(item) for item in items if not _is_unproven(item)]
         fields: dict[str, Any] = {**self.request.fields, "input": [*items, *given]}
         fields.pop("previous_response_id", None)
         request = ModelRequest(encode_json(fields))
@@ -375,15 +374,16 @@ def _id_of(item: msgspec.Raw) -> str:
         return ""
 
 
-def _is_foreign(item: msgspec.Raw) -> bool:
-    """Whether an item is reasoning that a Responses provider could not read."""
+def _is_unproven(item: msgspec.Raw) -> bool:
+    """Whether an item is reasoning that a Responses provider has never seen.
+
+    What holds another provider's state is taken out, and named, where the request leaves.
+    """
     try:
         found = _decode_reference(item)
     except UNREADABLE:
         return False
-    return found.type == "reasoning" and (
-        not found.encrypted_content or is_sealed(found.encrypted_content)
-    )
+    return found.type == "reasoning" and not found.encrypted_content
 
 
 def _without_id(item: msgspec.Raw) -> Any:

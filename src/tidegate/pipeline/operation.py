@@ -22,6 +22,7 @@ from tidegate.dialects.openai.stream import CompletionStream
 from tidegate.dialects.openai.usage import usage_of_answer
 from tidegate.dialects.openai.wire import CHAT
 from tidegate.dialects.passing import PassingStream, Scanner
+from tidegate.dialects.responses.foreign import without_foreign as response_without_foreign
 from tidegate.dialects.responses.passing import ResponsesPassing
 from tidegate.dialects.responses.usage import usage_of_answer as usage_of_response
 from tidegate.dialects.responses.wire import RESPONSES_WIRE
@@ -85,7 +86,12 @@ def _responses_stream(call: Call) -> Scanner:
 
 
 RESPONSE = Operation(
-    "responses", usage_of_response, _responses_stream, wire=RESPONSES_WIRE, forwards=OPENAI
+    "responses",
+    usage_of_response,
+    _responses_stream,
+    wire=RESPONSES_WIRE,
+    forwards=OPENAI,
+    foreign=(TEXT_SIGN, response_without_foreign),
 )
 RESPONSE_COUNT = Operation(
     "responses_input_tokens", no_usage, _responses_stream, forwards=OPENAI, estimates="none"

@@ -13,7 +13,6 @@ import msgspec
 from tidegate.dialects import envelope
 from tidegate.dialects.encode import encode_json
 from tidegate.dialects.envelope import Envelope, envelope_of_thinking, seal
-from tidegate.dialects.envelope import is_sealed as is_sealed
 from tidegate.dialects.neutral import Citation, Thinking
 from tidegate.dialects.unreadable import UNREADABLE
 
