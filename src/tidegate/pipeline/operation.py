@@ -94,7 +94,12 @@ RESPONSE = Operation(
     foreign=(TEXT_SIGN, response_without_foreign),
 )
 RESPONSE_COUNT = Operation(
-    "responses_input_tokens", no_usage, _responses_stream, forwards=OPENAI, estimates="none"
+    "responses_input_tokens",
+    no_usage,
+    _responses_stream,
+    forwards=OPENAI,
+    estimates="none",
+    foreign=RESPONSE.foreign,
 )
 EMBEDDING = Operation(
     "embeddings",
