@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from msgspec import inspect
 
+from tidegate.dialects.neutral import NeutralRequest, OpaquePart, Tool, ToolUse
 from tidegate.dialects.unreadable import UNREADABLE
 from tidegate.errors import BadRequest
 
@@ -179,3 +180,23 @@ class Fields:
 def json_text(raw: bytes) -> str:
     """Return a raw JSON value as text."""
     return str(raw, "utf-8")
+
+
+def check_request(request: NeutralRequest) -> NeutralRequest:
+    """Return *request* if it makes sense in any dialect.
+
+    Raises `BadRequest` for a tool or a call without a name, and for a part of no kind: no target
+    could do anything with them.
+    """
+    for tool in request.tools:
+        if isinstance(tool, Tool) and not tool.name:
+            raise BadRequest("A tool needs a name.", param="tools")
+    for number, message in enumerate(request.messages):
+        for part in message.parts:
+            if isinstance(part, ToolUse) and not part.name:
+                path = f"messages[{number}]"
+                raise BadRequest(f"A tool call of '{path}' has no name.", param=path)
+            if isinstance(part, OpaquePart) and not part.kind:
+                path = f"messages[{number}]"
+                raise BadRequest(f"A part of '{path}' has no type.", param=path)
+    return request

@@ -152,7 +152,7 @@ class GeminiStreamEncoder:
                 parts.setdefault(event.choice, []).append(written)
 
     def _add_text(self, parts: list[dict[str, Any]], text: str) -> None:
-        if parts and len(parts[-1]) == 1 and "text" in parts[-1]:
+        if parts and len(parts[-1]) == 1 and isinstance(parts[-1].get("text"), str):
             parts[-1]["text"] += text
         else:
             parts.append({"text": text})

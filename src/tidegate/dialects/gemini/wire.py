@@ -14,6 +14,7 @@ from tidegate.dialects.gemini.parts import NAME
 from tidegate.dialects.gemini.request_read import decode_request
 from tidegate.dialects.gemini.request_write import encode_request
 from tidegate.dialects.neutral import NeutralAnswer, NeutralRequest, WireError
+from tidegate.dialects.reading import check_request
 from tidegate.dialects.wire import MAX_EVENT_BYTES, AnswerContext, Quirks
 
 _PARTS = "contents[].parts[]"
@@ -82,7 +83,7 @@ class GeminiWire:
 
     def decode_request(self, body: bytes) -> NeutralRequest:
         """Read a caller's request."""
-        return decode_request(body)
+        return check_request(decode_request(body))
 
     def encode_request(
         self, request: NeutralRequest, model: str, quirks: Quirks

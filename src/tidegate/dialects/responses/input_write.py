@@ -25,6 +25,7 @@ from tidegate.dialects.neutral import (
 )
 from tidegate.dialects.responses.parts import KIN, NAME, annotation_of_citation
 from tidegate.dialects.wire import Quirks
+from tidegate.errors import BadRequest
 
 _TTLS = ("30m", "12h")
 
@@ -69,6 +70,8 @@ class InputWriter:
                 self._add_user(message, path)
         if request.cache_last is not None:
             self._mark_last(request.cache_last)
+        if not self._items:
+            raise BadRequest("The request holds no turn for the model to answer.", param="messages")
         body["input"] = self._items
 
     def _marks(self) -> bool:
