@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: help run test lint format types imports tests bench fuzz torture ui lock reference install dev packages clean
+.PHONY: help run test lint format types imports tests bench fuzz torture ui lock reference install dev packages frameworks clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z]*\):.*  ## /  make \1\t/p' Makefile | expand -t 20
@@ -18,7 +18,7 @@ help:  ## list the commands
 run: $(VENV)/run.stamp  ## start the gateway; more options by ARGS="--port 9000"
 	@exec $(BIN)/tidegate serve $(ARGS)
 
-test: $(VENV)/dev.stamp packages lint tests  ## lint, types, import directions and all tests
+test: $(VENV)/dev.stamp packages frameworks lint tests  ## lint, types, import directions and all tests
 
 tests: $(VENV)/dev.stamp  ## all tests, without linting; some of them by ARGS="tests/limits"
 	@$(BIN)/python -m pytest $(ARGS)
@@ -60,6 +60,8 @@ dev: $(VENV)/dev.stamp
 packages:
 	@sh scripts/apt_install.sh scripts/apt_packages.txt
 
+frameworks: $(VENV)/frameworks.stamp
+
 $(VENV)/run.stamp: pyproject.toml requirements.lock scripts/install.sh
 	@PYTHON="$(PYTHON)" sh scripts/install.sh $(VENV) requirements.lock
 	@touch $@
@@ -68,5 +70,9 @@ $(VENV)/dev.stamp: pyproject.toml requirements.lock requirements-dev.lock script
 	@PYTHON="$(PYTHON)" sh scripts/install.sh $(VENV) requirements-dev.lock
 	@touch $@ $(VENV)/run.stamp
 
+$(VENV)/frameworks.stamp: $(VENV)/dev.stamp scripts/install_frameworks.sh tests/cross/frameworks/requirements.lock tests/cross/frameworks/package-lock.json
+	@sh scripts/install_frameworks.sh $(VENV)-frameworks $(BIN)/python
+	@touch $@
+
 clean:  ## remove the environment and all caches; ./data stays
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-frameworks tests/cross/frameworks/node_modules build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,7 +1,8 @@
-"""Resolve the dependencies of pyproject.toml into the two lock files, with hashes.
+"""Resolve the dependencies of pyproject.toml into lock files, with hashes.
 
 `requirements.lock` holds what the gateway runs with; `requirements-dev.lock` that, what extras add,
-and the `dev` group. Run by `make lock`, on the oldest supported Python, whose backports others
+and the `dev` group. The frameworks that tests play have a lock file and an environment of their
+own, so that they never hold back what the gateway is tested with. Run by `make lock`, on the oldest supported Python, whose backports others
 simply do not need.
 """
 
@@ -15,6 +16,7 @@ from itertools import chain
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+FRAMEWORKS = ROOT / "tests" / "cross" / "frameworks" / "requirements.in"
 RESOLVER = "pip-tools>=7.6"
 OPTIONS = (
     "--generate-hashes",
@@ -44,7 +46,8 @@ def lock(
         target: The lock file, replaced.
         constraints: A lock file whose versions must be kept.
     """
-    source = target.with_suffix(".in")
+    # Beside the lock file there may be a list of requirements; this one is for the resolver alone.
+    source = target.with_suffix(".resolving.in")
     lines = list(requirements)
     if constraints is not None:
         lines.append(f"-c {constraints}")
@@ -61,7 +64,7 @@ def lock(
 
 
 def main() -> None:
-    """Write both lock files."""
+    """Write all lock files."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     runtime = project["project"]["dependencies"]
     extras = project["project"].get("optional-dependencies", {})
@@ -73,6 +76,7 @@ def main() -> None:
         subprocess.run([python, "-m", "pip", "install", "--quiet", RESOLVER], check=True)
         lock(python, runtime, ROOT / "requirements.lock")
         lock(python, dev, ROOT / "requirements-dev.lock", constraints=ROOT / "requirements.lock")
+        lock(python, FRAMEWORKS.read_text().splitlines(), FRAMEWORKS.with_suffix(".lock"))
 
 
 if __name__ == "__main__":

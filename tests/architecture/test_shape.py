@@ -223,7 +223,8 @@ def test_every_dependency_says_what_it_buys(declared: set[str]) -> None:
 
 def test_lock_files_name_no_place() -> None:
     """Where packages are fetched from is the business of each machine."""
-    for name in ("requirements.lock", "requirements-dev.lock"):
+    frameworks = "tests/cross/frameworks/requirements.lock"
+    for name in ("requirements.lock", "requirements-dev.lock", frameworks):
         text = (ROOT / name).read_text()
         assert not re.search(r"://|^-|\s/|file:", text, re.M), name
         assert text.count("==") <= text.count("--hash=sha256:")

@@ -1,17 +1,12 @@
 """What people build with stands on the SDKs, and adds its own habits to the wire.
 
-The frameworks are none of our dependencies. Where they are said to be, they are run:
-
-    TIDEGATE_FRAMEWORKS_PYTHON   an interpreter with langchain-openai, langchain-anthropic and
-                                 pydantic-ai-slim[openai,anthropic]
-    TIDEGATE_AI_SDK_FOLDER       a folder with ai, @ai-sdk/openai, @ai-sdk/anthropic,
-                                 @ai-sdk/google and zod in its node_modules
+The frameworks are none of our dependencies: `make test` installs them beside ours
+(scripts/install_frameworks.sh), in the versions of their own lock files.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -24,15 +19,16 @@ from tests.running import RunningGateway
 
 pytestmark = pytest.mark.process
 
+ROOT = Path(__file__).parent.parent.parent
 TURNS = Path(__file__).parent / "frameworks"
 CALLS = [[call.name, call.arguments] for call in (OSLO, BERGEN)]
 
 
-def _setting(name: str) -> str:
-    value = os.environ.get(name)
-    if not value:
-        pytest.skip(f"{name} is not set: the frameworks are not installed")
-    return value
+def _python() -> str:
+    python = ROOT / ".venv-frameworks" / "bin" / "python"
+    if not python.exists():
+        pytest.skip("LangChain and pydantic-ai are not installed (make frameworks)")
+    return str(python)
 
 
 def _run(*command: str) -> dict[str, Any]:
@@ -50,7 +46,7 @@ def _check(turns: dict[str, Any]) -> None:
 
 def test_langchain(gateway: RunningGateway, upstream: StrictUpstream) -> None:
     """Its OpenAI and Anthropic models, each before another provider."""
-    python = _setting("TIDEGATE_FRAMEWORKS_PYTHON")
+    python = _python()
     for turns in _run(python, str(TURNS / "langchain_turns.py"), gateway.url, SECRET).values():
         _check(turns)
         assert "RateLimitError" in turns["refused"]
@@ -59,7 +55,7 @@ def test_langchain(gateway: RunningGateway, upstream: StrictUpstream) -> None:
 
 def test_pydantic_ai(gateway: RunningGateway, upstream: StrictUpstream) -> None:
     """Agents, streams, native structured output and tools, each before another provider."""
-    python = _setting("TIDEGATE_FRAMEWORKS_PYTHON")
+    python = _python()
     for turns in _run(python, str(TURNS / "pydantic_ai_turns.py"), gateway.url, SECRET).values():
         _check(turns)
         assert turns["refused"] == 400
@@ -69,9 +65,10 @@ def test_pydantic_ai(gateway: RunningGateway, upstream: StrictUpstream) -> None:
 
 def test_ai_sdk(gateway: RunningGateway, upstream: StrictUpstream) -> None:
     """Vercel's AI SDK: four providers of its own, each before another of ours."""
-    folder = _setting("TIDEGATE_AI_SDK_FOLDER")
+    if not (TURNS / "node_modules").is_dir():
+        pytest.skip("the AI SDK is not installed (make frameworks, where npm is)")
     script = str(TURNS / "ai_sdk_turns.mjs")
-    for turns in _run("node", script, folder, gateway.url, SECRET).values():
+    for turns in _run("node", script, gateway.url, SECRET).values():
         _check(turns)
         assert turns["refused"] == 400
     assert upstream.refused == []

@@ -1,14 +1,11 @@
-// Vercel's AI SDK, out of the folder that has it: folder, URL and key are the arguments.
-import { createRequire } from "node:module";
-import { join } from "node:path";
+// Vercel's AI SDK, run by Node: URL and key are the arguments.
+import { generateText, streamText, tool } from "ai";
+import { createAnthropic } from "@ai-sdk/anthropic";
+import { createGoogleGenerativeAI } from "@ai-sdk/google";
+import { createOpenAI } from "@ai-sdk/openai";
+import { z } from "zod";
 
-const [folder, url, key] = process.argv.slice(2);
-const require = createRequire(join(folder, "index.js"));
-const { generateText, streamText, tool } = require("ai");
-const { createOpenAI } = require("@ai-sdk/openai");
-const { createAnthropic } = require("@ai-sdk/anthropic");
-const { createGoogleGenerativeAI } = require("@ai-sdk/google");
-const { z } = require("zod");
+const [url, key] = process.argv.slice(2);
 
 const weather = tool({
   description: "Tells the weather.",
