@@ -36,7 +36,13 @@ class WrkResult:
 
 
 def run_wrk(
-    system: System, port: int, body_file: Path, *, connections: int, duration_s: int
+    system: System,
+    port: int,
+    body_file: Path,
+    *,
+    connections: int,
+    duration_s: int,
+    path: str = PATH,
 ) -> WrkResult:
     """Ask as fast as the answers come, on some connections, for some whole seconds.
 
@@ -47,7 +53,7 @@ def run_wrk(
         [
             find_program("wrk"), "--threads", "1", "--connections", str(connections),
             "--duration", f"{duration_s}s", "--timeout", "10s", "--script", str(SCRIPT),
-            f"http://127.0.0.1:{port}{PATH}",
+            f"http://127.0.0.1:{port}{path}",
         ],
         env={"BENCH_BODY": str(body_file), "BENCH_KEY": system.key},
         capture_output=True, text=True, timeout=duration_s + 60, check=True,

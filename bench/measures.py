@@ -31,7 +31,7 @@ from bench.load import (
     stream_content,
 )
 from bench.payloads import BODIES, STREAM_EVENTS, chat_body
-from bench.systems import ROOT, Gateway, Mock, Nginx, System
+from bench.systems import PATH, ROOT, Gateway, Mock, Nginx, System
 
 _MIB = 1024 * 1024
 
@@ -74,6 +74,7 @@ def cpu_row(
     body: bytes,
     *,
     stream: bool = False,
+    path: str = PATH,
     connections: int = 32,
     rounds: int = 3,
     duration_s: int = 3,
@@ -103,6 +104,7 @@ def cpu_row(
                     Path(file.name),
                     connections=connections,
                     duration_s=duration_s if number else 1,
+                    path=path,
                 )
                 used = {pid: ns - before.get(pid, 0) for pid, ns in cpu_ns(system.pid).items()}
                 used_ns = sum(used.values())

@@ -1,7 +1,8 @@
 """An upstream that costs next to nothing: `python -m bench.mock_upstream PORT`.
 
-It answers each POST with the same chat answer or the same stream, and parses no more of the
-request than where it ends, whether it asks for a stream and for usage, and how fast.
+It answers each POST with the same chat answer or the same stream, in Anthropic's dialect at
+`/v1/messages` and else in OpenAI's. It parses no more of the request than where it ends, whether
+it asks for a stream and for usage, and how fast.
 """
 
 from __future__ import annotations
@@ -14,33 +15,39 @@ from typing import cast
 import uvloop
 from typing_extensions import override
 
-from bench.payloads import answer_body, stream_events
+from bench.payloads import answer_body, messages_answer, messages_events, stream_events
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _SPACING_S = 0.005
 # The first part of a body tells how it is to be answered; a picture of 1 MB is not searched.
 _SEARCHED_BYTES = 65_536
 
-_ANSWER_BODY = answer_body()
-ANSWER = (
-    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-request-id: req_bench\r\n"
-    b"openai-processing-ms: 12\r\ncontent-length: %d\r\n\r\n" % len(_ANSWER_BODY)
-) + _ANSWER_BODY
 _STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nx-request-id: req_bench\r\n"
     b"cache-control: no-cache\r\ntransfer-encoding: chunked\r\n\r\n"
 )
 
 
-def _chunks(*, include_usage: bool) -> list[bytes]:
-    events = [b"%x\r\n%s\r\n" % (len(e), e) for e in stream_events(include_usage=include_usage)]
-    events[0] = _STREAM_HEAD + events[0]
-    events[-1] += b"0\r\n\r\n"
-    return events
+def _whole(body: bytes) -> bytes:
+    head = (
+        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-request-id: req_bench\r\n"
+        b"openai-processing-ms: 12\r\ncontent-length: %d\r\n\r\n"
+    )
+    return head % len(body) + body
 
 
-STREAM = _chunks(include_usage=False)
-STREAM_WITH_USAGE = _chunks(include_usage=True)
+def _chunks(events: list[bytes]) -> list[bytes]:
+    chunks = [b"%x\r\n%s\r\n" % (len(event), event) for event in events]
+    chunks[0] = _STREAM_HEAD + chunks[0]
+    chunks[-1] += b"0\r\n\r\n"
+    return chunks
+
+
+ANSWER = _whole(answer_body())
+STREAM = _chunks(stream_events(include_usage=False))
+STREAM_WITH_USAGE = _chunks(stream_events(include_usage=True))
+MESSAGE = _whole(messages_answer())
+MESSAGE_STREAM = _chunks(messages_events())
 
 
 class MockUpstream(asyncio.Protocol):
@@ -87,10 +94,13 @@ class MockUpstream(asyncio.Protocol):
         self._missing_bytes = 0
         assert self._transport is not None
         begin = request[:_SEARCHED_BYTES]
+        is_message = begin.startswith(b"POST /v1/messages")
         if b'"stream":true' not in begin and b'"stream": true' not in begin:
-            self._transport.write(ANSWER)
+            self._transport.write(MESSAGE if is_message else ANSWER)
             return
         chunks = STREAM_WITH_USAGE if b'"include_usage":' in begin else STREAM
+        if is_message:
+            chunks = MESSAGE_STREAM
         self._send(chunks, 0, _SPACING_S if b"-spaced" in begin else 0.0)
 
     def _send(self, chunks: list[bytes], position: int, spacing_s: float) -> None:

@@ -13,6 +13,10 @@ SPACED_MODEL = "bench-spaced"
 UPSTREAM_SPACED_MODEL = "bench-large-2026-spaced"
 """The mock sends its events 5 ms apart to a request that has `-spaced` in its body."""
 
+TRANSLATED_MODEL = "bench-claude"
+"""A model whose provider speaks Anthropic's dialect; `-spaced` behind it as above."""
+UPSTREAM_TRANSLATED_MODEL = "claude-bench-2026"
+
 STREAM_EVENTS = 52
 """Events of one stream as a client sees them that did not ask for usage, `[DONE]` included."""
 
@@ -47,6 +51,15 @@ def chat_body(*, stream: bool, model: str = MODEL, length: int = 1_480) -> bytes
     if stream:
         body["stream"] = True
     return json.dumps(body, ensure_ascii=False).encode()
+
+
+def messages_body(*, stream: bool, model: str = MODEL, length: int = 1_480) -> bytes:
+    """Return what `chat_body` asks, as Anthropic's SDK would."""
+    asked = json.loads(chat_body(stream=stream, model=model, length=length))
+    system, *messages = asked["messages"]
+    return json.dumps(
+        {**asked, "system": system["content"], "messages": messages}, ensure_ascii=False
+    ).encode()
 
 
 def image_body() -> bytes:
@@ -92,6 +105,59 @@ def answer_body() -> bytes:
         },
         ensure_ascii=False,
     ).encode()
+
+
+def messages_answer() -> bytes:
+    """Return the text of `answer_body` as a whole answer of Anthropic's."""
+    return json.dumps(
+        {
+            "id": "msg_bench0123456789",
+            "type": "message",
+            "role": "assistant",
+            "model": UPSTREAM_TRANSLATED_MODEL,
+            "content": [{"type": "text", "text": _text(700, 9)}],
+            "stop_reason": "end_turn",
+            "stop_sequence": None,
+            "usage": {
+                "input_tokens": 320,
+                "cache_creation_input_tokens": 0,
+                "cache_read_input_tokens": 0,
+                "output_tokens": 150,
+                "service_tier": "standard",
+            },
+        },
+        ensure_ascii=False,
+    ).encode()
+
+
+def messages_events() -> list[bytes]:
+    """Return the words of `stream_events` as a stream of Anthropic's, each event whole."""
+
+    def event(kind: str, **fields: object) -> bytes:
+        data = json.dumps({"type": kind, **fields}).encode()
+        return b"event: %s\ndata: %s\n\n" % (kind.encode(), data)
+
+    message = json.loads(messages_answer())
+    usage = {**message["usage"], "output_tokens": 1}
+    begun = {**message, "content": [], "stop_reason": None, "usage": usage}
+    source = random.Random(3)
+    words = [f" {source.choice(_WORDS)}" for _ in range(STREAM_EVENTS - 3)]
+    return [
+        event("message_start", message=begun),
+        event("content_block_start", index=0, content_block={"type": "text", "text": ""}),
+        event("ping"),
+        *(
+            event("content_block_delta", index=0, delta={"type": "text_delta", "text": word})
+            for word in words
+        ),
+        event("content_block_stop", index=0),
+        event(
+            "message_delta",
+            delta={"stop_reason": "end_turn", "stop_sequence": None},
+            usage={"output_tokens": 49},
+        ),
+        event("message_stop"),
+    ]
 
 
 def stream_events(*, include_usage: bool) -> list[bytes]:

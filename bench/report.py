@@ -14,6 +14,9 @@ from bench.systems import find_program
 BUDGETS = {
     "JSON request, 1.7 KB": 1.9,
     "stream, back to back": 1.2,
+    "JSON, OpenAI → Anthropic": 4.0,
+    "JSON, Anthropic → OpenAI": 4.0,
+    "µs a translated event": 60.0,
     "lone stream ms": 0.6,
     "idle worker MiB": 45.0,
     "ready s": 1.0,
@@ -79,6 +82,23 @@ def cpu_table(rows: Sequence[CpuRow]) -> str:
             for row in rows
         ],
     )  # fmt: skip
+
+
+def chunk_table(rows: Sequence[CpuRow], events: int) -> str:
+    """Show what one event of a translated stream costs, the request's share in it."""
+    return table(
+        ("CPU µs per event of a stream", "conns", "nginx", "tidegate", "budget"),
+        [
+            (
+                row.work,
+                str(row.connections),
+                f"{row.nginx_us.median / events:.1f}",
+                f"{row.tidegate_us.median / events:.1f}",
+                _against(row.tidegate_us.median / events, "µs a translated event"),
+            )
+            for row in rows
+        ],
+    )
 
 
 def time_table(title: str, rows: Sequence[TimeRow], budget: str = "") -> str:

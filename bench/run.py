@@ -19,11 +19,18 @@ from pathlib import Path
 
 from bench import measures, report
 from bench.load import LoadError
-from bench.payloads import BODIES, SPACED_MODEL, chat_body
-from bench.systems import Gateway, Mock, Nginx, find_program
+from bench.payloads import (
+    BODIES,
+    SPACED_MODEL,
+    STREAM_EVENTS,
+    TRANSLATED_MODEL,
+    chat_body,
+    messages_body,
+)
+from bench.systems import MESSAGES_PATH, PATH, Gateway, Mock, Nginx, find_program
 
 RESULTS = Path(__file__).parent / "results"
-PARTS = ("memory", "json", "stream", "latency", "lone", "start", "install")
+PARTS = ("memory", "json", "stream", "translated", "latency", "lone", "start", "install")
 _SETTLE_S = 2.0
 
 
@@ -87,6 +94,37 @@ class Run:
         ]
         self._keep("stream_cpu", rows, report.cpu_table(rows))
 
+    def translated(self) -> None:
+        """One dialect in, another out: whole answers, and streams of 52 events as above.
+
+        nginx passes on what the client asks in the dialect it came in.
+        """
+        model = TRANSLATED_MODEL
+        rows = [
+            self._cpu("JSON, OpenAI → Anthropic", chat_body(stream=False, model=model)),
+            self._cpu("JSON, Anthropic → OpenAI", messages_body(stream=False), path=MESSAGES_PATH),
+        ]
+        self._keep("translated_json_cpu", rows, report.cpu_table(rows))
+        chats, spaced = (chat_body(stream=True, model=model + end) for end in ("", "-spaced"))
+        rows = [
+            self._cpu("OpenAI → Anthropic, back to back", chats, stream=True),
+            self._cpu("OpenAI → Anthropic, 5 ms apart", spaced, stream=True, connections=64),
+            self._cpu(
+                "Anthropic → OpenAI, back to back",
+                messages_body(stream=True),
+                stream=True,
+                path=MESSAGES_PATH,
+            ),
+            self._cpu(
+                "Anthropic → OpenAI, 5 ms apart",
+                messages_body(stream=True, model=SPACED_MODEL),
+                stream=True,
+                path=MESSAGES_PATH,
+                connections=64,
+            ),
+        ]
+        self._keep("translated_stream_cpu", rows, report.chunk_table(rows, STREAM_EVENTS))
+
     def latency(self) -> None:
         """Times of single requests at a rate far from the limit."""
         rows = measures.latency_rows((self.mock, self.nginx, self.gateway), count=self._count)
@@ -109,7 +147,13 @@ class Run:
         self._keep("install", size, report.install_table(size))
 
     def _cpu(
-        self, work: str, body: bytes, *, stream: bool = False, connections: int = 32
+        self,
+        work: str,
+        body: bytes,
+        *,
+        stream: bool = False,
+        path: str = PATH,
+        connections: int = 32,
     ) -> measures.CpuRow:
         return measures.cpu_row(
             work,
@@ -117,6 +161,7 @@ class Run:
             self.gateway,
             body,
             stream=stream,
+            path=path,
             connections=connections,
             rounds=self._rounds,
             duration_s=self._duration_s,

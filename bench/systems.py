@@ -14,10 +14,18 @@ from pathlib import Path
 
 from typing_extensions import override
 
-from bench.payloads import MODEL, SPACED_MODEL, UPSTREAM_MODEL, UPSTREAM_SPACED_MODEL
+from bench.payloads import (
+    MODEL,
+    SPACED_MODEL,
+    TRANSLATED_MODEL,
+    UPSTREAM_MODEL,
+    UPSTREAM_SPACED_MODEL,
+    UPSTREAM_TRANSLATED_MODEL,
+)
 
 ROOT = Path(__file__).parent.parent
 PATH = "/v1/chat/completions"
+MESSAGES_PATH = "/v1/messages"
 
 _START_DEADLINE_S = 30.0
 _STOP_DEADLINE_S = 20.0
@@ -65,9 +73,16 @@ providers:
     kind: openai-compatible
     base_url: http://127.0.0.1:%(mock)d/v1
     api_key: env:BENCH_UPSTREAM_KEY
+  other:
+    kind: anthropic
+    base_url: http://127.0.0.1:%(mock)d
+    api_key: env:BENCH_UPSTREAM_KEY
 models:
   {MODEL}: {{targets: [{{provider: mock, model: {UPSTREAM_MODEL}}}]}}
   {SPACED_MODEL}: {{targets: [{{provider: mock, model: {UPSTREAM_SPACED_MODEL}}}]}}
+  {TRANSLATED_MODEL}: {{targets: [{{provider: other, model: {UPSTREAM_TRANSLATED_MODEL}}}]}}
+  {TRANSLATED_MODEL}-spaced:
+    targets: [{{provider: other, model: {UPSTREAM_TRANSLATED_MODEL}-spaced}}]
 limits:
   per-key: {{per: key, requests: 900000, window: 1s}}
 keys:
