@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from tidegate.dialects.encode import json_object
+from tidegate.dialects.arguments import ArgumentPieces
 from tidegate.dialects.fidelity import Loss
 from tidegate.dialects.neutral import (
     Event,
@@ -147,7 +147,7 @@ class CustomCalls:
 
     def __init__(self, names: frozenset[str]) -> None:
         self._names = names
-        self._held: dict[tuple[int, int], str] = {}
+        self._held: dict[tuple[int, int], ArgumentPieces] = {}
 
     def unwrap(self, events: list[Event]) -> list[Event]:
         """Return *events* with the arguments of custom calls as text, once they are whole."""
@@ -156,15 +156,14 @@ class CustomCalls:
             if isinstance(event, ToolStart):
                 if event.name in self._names and not event.custom:
                     event.custom = True
-                    self._held[event.choice, event.call] = ""
+                    self._held[event.choice, event.call] = ArgumentPieces()
             elif isinstance(event, ToolDelta) and (event.choice, event.call) in self._held:
                 place = (event.choice, event.call)
-                self._held[place] += event.arguments
                 held = self._held[place]
-                if not held.endswith("}") or json_object(held) is None:
-                    continue
-                self._held[place] = ""
-                out.append(ToolDelta(event.call, input_of(held), event.choice))
+                held.add(event.arguments)
+                if event.arguments.strip() and held.is_whole():
+                    self._held[place] = ArgumentPieces()
+                    out.append(ToolDelta(event.call, input_of(held.text()), event.choice))
                 continue
             elif isinstance(event, Finish):
                 out.extend(self._leftovers(event.choice))
@@ -174,9 +173,9 @@ class CustomCalls:
     def _leftovers(self, choice: int) -> list[Event]:
         """Return what never became whole, as it is."""
         left: list[Event] = [
-            ToolDelta(call, held, choice)
+            ToolDelta(call, held.text(), choice)
             for (of_choice, call), held in self._held.items()
-            if of_choice == choice and held
+            if of_choice == choice and held.text()
         ]
         self._held = {place: held for place, held in self._held.items() if place[0] != choice}
         return left

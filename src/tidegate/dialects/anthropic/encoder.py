@@ -22,6 +22,7 @@ from tidegate.dialects.anthropic.answer import (
 from tidegate.dialects.anthropic.errors import wire_error_event
 from tidegate.dialects.anthropic.parts import FINISH_WRITE, KIN, NAME
 from tidegate.dialects.anthropic.usage import usage_object
+from tidegate.dialects.arguments import ArgumentPieces
 from tidegate.dialects.encode import encode_json, json_object
 from tidegate.dialects.envelope import envelope_of_call, envelope_of_thinking
 from tidegate.dialects.fidelity import Loss, Losses
@@ -49,19 +50,14 @@ from tidegate.dialects.wire import AnswerContext
 _STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 
 
-class _Call:
-    """A call that has begun: what of its arguments came, and whether it has its block."""
+class _Call(ArgumentPieces):
+    """A call that has begun and has its block."""
 
-    __slots__ = ("custom", "pieces", "start")
+    __slots__ = ("custom",)
 
     def __init__(self, start: ToolStart) -> None:
-        self.start = start
+        super().__init__()
         self.custom = start.custom
-        self.pieces: list[str] = []
-
-    def is_whole(self) -> bool:
-        """Whether the arguments are a JSON object as they stand."""
-        return bool(self.pieces) and json_object("".join(self.pieces)) is not None
 
 
 class MessagesStreamEncoder:
@@ -179,7 +175,7 @@ class MessagesStreamEncoder:
             return b""
         if self._kind == "tool":
             call = self._calls[self._open_call]
-            if not call.custom and json_object("".join(call.pieces)) is None:
+            if not call.custom and json_object(call.text()) is None:
                 self._bad_arguments = True
             self._open_call = -1
         proof = b""
@@ -302,7 +298,7 @@ class MessagesStreamEncoder:
         if event.choice:
             return self._drop_choice()
         if event.call == self._open_call:
-            self._calls[event.call].pieces.append(event.arguments)
+            self._calls[event.call].add(event.arguments)
             piece = self._piece(event.arguments)
             # A later call may be waiting for just this piece.
             if self._waiting and self._calls[event.call].is_whole():

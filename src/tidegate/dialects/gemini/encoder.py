@@ -52,6 +52,7 @@ class GeminiStreamEncoder:
         "_finishes",
         "_id",
         "_losses",
+        "_pieces",
         "_sources",
         "_usage",
         "failed",
@@ -63,6 +64,7 @@ class GeminiStreamEncoder:
         self._id = context.id
         self._usage: Usage | None = None
         self._calls: dict[tuple[int, int], ToolUse] = {}
+        self._pieces: dict[tuple[int, int], list[str]] = {}  # of each call's arguments
         self._finishes: dict[int, Finish] = {}
         self._sources: dict[int, list[dict[str, Any]]] = {}
         self.failed = False
@@ -90,9 +92,7 @@ class GeminiStreamEncoder:
                     event.id, event.name, "", event.custom, event.signature
                 )
             elif isinstance(event, ToolDelta):
-                call = self._calls.get((event.choice, event.call))
-                if call is not None:
-                    call.arguments += event.arguments
+                self._pieces.setdefault((event.choice, event.call), []).append(event.arguments)
             elif isinstance(event, StreamError):
                 self.failed = True
                 return out + self._chunks(parts) + wire_error_event(event.error)
@@ -108,6 +108,8 @@ class GeminiStreamEncoder:
             return b""
         finishes = self._finishes or {0: Finish("stop")}
         candidates = []
+        for place, call in self._calls.items():
+            call.arguments = "".join(self._pieces.get(place, ()))
         try:
             for choice, finish in sorted(finishes.items()):
                 cut = finish.reason == "length"
