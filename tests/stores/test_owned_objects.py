@@ -32,10 +32,56 @@ def test_only_the_key_that_made_it_finds_it(tmp_path: Path) -> None:
 def test_the_folder_tells_no_names(tmp_path: Path) -> None:
     """Paths are digests, files are the owner's alone."""
     OwnedObjects(tmp_path).add("ann", _file("file-1"))
-    (found,) = [path for path in (tmp_path / FOLDER).rglob("*") if path.is_file()]
-    assert "ann" not in str(found.relative_to(tmp_path))
-    assert "file-1" not in str(found)
-    assert found.stat().st_mode & 0o077 == 0
+    files = [path for path in (tmp_path / FOLDER).rglob("*") if path.is_file()]
+    assert len(files) == 3
+    for found in files:
+        assert "ann" not in str(found.relative_to(tmp_path))
+        assert "file-1" not in str(found)
+        assert found.stat().st_mode & 0o077 == 0
+
+
+def test_what_another_key_owns_is_told_from_what_nobody_does(tmp_path: Path) -> None:
+    """At any provider, as two of them may be one account; over processes, and until dropped."""
+    objects = OwnedObjects(tmp_path)
+    assert not objects.in_use
+    objects.add("ann", _file("file-1"))
+    for seen in (objects, OwnedObjects(tmp_path)):
+        assert seen.in_use
+        assert seen.standing("ann", "file-1", ("acme",)) == "own"
+        assert seen.standing("ben", "file-1", ("acme",)) == "other"
+        assert seen.standing("ben", "file-1", ("elsewhere",)) == "other"
+        assert seen.standing("ben", "file-2", ("acme",)) == "unknown"
+    objects.drop("ben", "file-1")
+    assert objects.standing("ben", "file-1", ("acme",)) == "other"
+    objects.drop("ann", "file-1")
+    assert objects.standing("ben", "file-1", ("acme",)) == "unknown"
+
+
+def test_equal_ids_at_two_providers_are_two_objects(tmp_path: Path) -> None:
+    """Who owns one of them may name that one, and not the other."""
+    objects = OwnedObjects(tmp_path)
+    objects.add("ann", OwnedObject("file-1", "file", "here"))
+    objects.add("ben", OwnedObject("file-1", "file", "there"))
+    assert objects.standing("ben", "file-1", ("there",)) == "own"
+    assert objects.standing("ben", "file-1", ("here",)) == "other"
+    assert objects.standing("ben", "file-1", ("there", "here")) == "other"
+    assert objects.standing("cid", "file-1", ("there",)) == "other"
+    objects.drop("ann", "file-1")
+    assert objects.standing("ben", "file-1", ("there", "here")) == "own"
+
+
+def test_workers_hear_of_the_first_object_at_once(tmp_path: Path) -> None:
+    """The flag is shared memory: a worker that has just looked is not a step behind."""
+    one, other = OwnedObjects(tmp_path), OwnedObjects(tmp_path)
+    assert not other.in_use
+    one.add("ann", _file("file-1"))
+    assert other.in_use
+
+
+def test_without_a_folder_everything_is_looked_for(tmp_path: Path) -> None:
+    """Where nothing can be mapped, the check is not left out."""
+    (tmp_path / FOLDER).write_text("in the way")
+    assert OwnedObjects(tmp_path).in_use
 
 
 def test_the_oldest_of_a_key_go_first_and_other_keys_lose_nothing(tmp_path: Path) -> None:
@@ -49,14 +95,18 @@ def test_the_oldest_of_a_key_go_first_and_other_keys_lose_nothing(tmp_path: Path
     kept = [number for number in range(12) if objects.find("ann", f"file-{number}")]
     assert kept == [7, 8, 9, 10, 11]
     assert objects.find("ben", "his") is not None
+    assert objects.standing("ben", "file-11", ("acme",)) == "other"
+    assert objects.standing("ben", "file-1", ("acme",)) == "unknown"  # forgotten altogether
 
 
 def test_a_damaged_file_is_no_object(tmp_path: Path) -> None:
     """What cannot be read belongs to nobody."""
     objects = OwnedObjects(tmp_path)
     objects.add("ann", _file("file-1"))
-    (found,) = [path for path in (tmp_path / FOLDER).rglob("*") if path.is_file()]
-    found.write_bytes(b"\xc1")
+    for found in (tmp_path / FOLDER).rglob("*"):
+        if found.is_file():
+            found.write_bytes(b"\xc1")
+    assert objects.standing("ben", "file-1", ("acme",)) == "unknown"
     assert objects.find("ann", "file-1") is None
 
 

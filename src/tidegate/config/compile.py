@@ -93,6 +93,7 @@ def compile_snapshot(
             keep_s=settings.responses.keep.seconds,
             max_bytes=settings.responses.max_bytes,
         ),
+        refuse_unknown_ids=settings.files.unknown_ids == "refuse",
         absent_providers=tuple(
             (kind.name, kind.env_key)
             for kind in kinds.values()

@@ -13,6 +13,7 @@ from pydantic_core import PydanticUndefined
 from tidegate.config.cloud_settings import AwsSettings, AzureSettings, GoogleSettings
 from tidegate.config.database_url import DatabaseUrl
 from tidegate.config.environment import ALIASES, OVERRIDES
+from tidegate.config.files_settings import FilesSettings
 from tidegate.config.otel_environment import OTEL_NAMES
 from tidegate.config.provider_settings import ProviderSettings
 from tidegate.config.responses_settings import ResponsesSettings
@@ -50,6 +51,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("metrics", MetricsSettings),
     ("ledger", LedgerSettings),
     ("responses", ResponsesSettings),
+    ("files", FilesSettings),
     ("logging", LoggingSettings),
     ("tracing", TracingSettings),
 )

@@ -34,6 +34,7 @@ from tidegate.config.field_types import (
     as_tuple,
     is_token,
 )
+from tidegate.config.files_settings import FilesSettings
 from tidegate.config.listen_address import ListenAddress
 from tidegate.config.provider_settings import ProviderSettings
 from tidegate.config.responses_settings import ResponsesSettings
@@ -443,6 +444,9 @@ class Settings(Section):
     ledger: LedgerSettings = Field(default_factory=LedgerSettings, description="The ledger.")
     responses: ResponsesSettings = Field(
         default_factory=ResponsesSettings, description="What the Responses API keeps."
+    )
+    files: FilesSettings = Field(
+        default_factory=FilesSettings, description="Objects that live at providers."
     )
     logging: LoggingSettings = Field(default_factory=LoggingSettings, description="Logs.")
     tracing: TracingSettings = Field(

@@ -267,6 +267,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     control: ControlSnapshot = ControlSnapshot()
     tracing: TracingSnapshot = TracingSnapshot()
     responses: ResponsesSnapshot = ResponsesSnapshot()
+    refuse_unknown_ids: bool = False
     absent_providers: tuple[tuple[str, str], ...] = ()
 
     @override

@@ -6,6 +6,7 @@ from tidegate.dialects.anthropic.wire import MESSAGES
 from tidegate.dialects.openai.request import ModelRequest
 from tidegate.endpoints.count_tokens import count_tokens
 from tidegate.endpoints.openai_completions import serve_model
+from tidegate.endpoints.ownership import check_named, watches
 from tidegate.pipeline.call import Call
 from tidegate.pipeline.endpoint import Endpoint
 from tidegate.pipeline.gateway import Gateway
@@ -20,6 +21,8 @@ async def serve_count(gateway: Gateway, call: Call) -> None:
     request = ModelRequest(body, streams=False)
     route = call.state.route(request.model, principal)
     call.model = route.name
+    if watches(gateway, call):
+        await check_named(gateway, call, principal, body, route)
     await admit(gateway, call, principal, route)
     await count_tokens(gateway, call, request, route)
 

@@ -14,6 +14,7 @@ from tidegate.dialects.embeddings.gemini import EmbedPathRequest
 from tidegate.dialects.gemini import GEMINI
 from tidegate.dialects.gemini.request import PathRequest
 from tidegate.endpoints.count_tokens import count_tokens
+from tidegate.endpoints.ownership import check_named, watches
 from tidegate.errors import BadRequest, NotFound
 from tidegate.pipeline.attempt import run_attempts
 from tidegate.pipeline.call import Call
@@ -58,6 +59,8 @@ async def serve_method(gateway: Gateway, call: Call) -> None:
     route = call.state.route(model, principal)
     call.model = route.name
     read_ahead(call, request, route)
+    if watches(gateway, call):
+        await check_named(gateway, call, principal, body, route)
     await admit(gateway, call, principal, route)
     if endpoint.operation is GEMINI_COUNT:
         await count_tokens(gateway, call, request, route)

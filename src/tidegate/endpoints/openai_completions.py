@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from tidegate.dialects.openai import OPENAI
 from tidegate.dialects.openai.request import ModelRequest
+from tidegate.endpoints.ownership import check_named, watches
 from tidegate.errors import Unauthenticated
 from tidegate.pipeline.attempt import run_attempts
 from tidegate.pipeline.call import Call
@@ -36,6 +37,8 @@ async def serve_model(gateway: Gateway, call: Call) -> None:
     call.model = route.name
     if call.operation.name not in route.targets[0].paths:
         read_ahead(call, request, route)
+    if watches(gateway, call):
+        await check_named(gateway, call, principal, body, route)
     if not admit_at_once(gateway, call, principal, route):
         await admit_later(gateway, call, principal, route)
     await run_attempts(gateway, call, request, route)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tidegate.dialects.openai import OPENAI
 from tidegate.dialects.openai.form import FormRequest
 from tidegate.dialects.openai.request import ModelRequest
+from tidegate.endpoints.ownership import check_form, check_named, watches
 from tidegate.pipeline.attempt import run_attempts
 from tidegate.pipeline.call import Call
 from tidegate.pipeline.endpoint import Endpoint
@@ -46,6 +47,11 @@ async def serve_media(gateway: Gateway, call: Call) -> None:
     call.choices = request.choices
     route = call.state.route(request.model, principal)
     call.model = route.name
+    if watches(gateway, call):
+        if isinstance(request, ModelRequest):
+            await check_named(gateway, call, principal, body, route)
+        else:
+            await check_form(gateway, call, principal, body, route)
     await admit(gateway, call, principal, route)
     await run_attempts(gateway, call, request, route)
 

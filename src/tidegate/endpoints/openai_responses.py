@@ -15,6 +15,7 @@ from urllib.parse import unquote_to_bytes
 
 from tidegate.dialects.openai.request import ModelRequest
 from tidegate.dialects.responses import RESPONSES
+from tidegate.endpoints.ownership import check_named, watches
 from tidegate.endpoints.responses_state import State, begin
 from tidegate.endpoints.responses_stored import cancel, delete, input_items, retrieve
 from tidegate.errors import NotFound
@@ -39,6 +40,8 @@ async def create(gateway: Gateway, call: Call) -> None:
     call.choices = 1
     route = call.state.route(request.model, principal)
     call.model = route.name
+    if watches(gateway, call):
+        await check_named(gateway, call, principal, body, route)
     state: State = await begin(gateway, call, principal, request, route)
     try:
         read_ahead(call, state.request, state.route)

@@ -16,6 +16,8 @@ from tidegate.config.snapshot import ProviderSnapshot
 from tidegate.dialects.anthropic.wire import MESSAGES
 from tidegate.dialects.gemini import GEMINI
 from tidegate.dialects.openai import OPENAI
+from tidegate.endpoints.ownership import watches
+from tidegate.endpoints.passthrough_objects import check_request, notes_of
 from tidegate.errors import BadRequest, Forbidden, MethodNotAllowed, NotFound
 from tidegate.pipeline.call import Call
 from tidegate.pipeline.endpoint import Endpoint
@@ -101,12 +103,15 @@ async def serve_passthrough(gateway: Gateway, call: Call) -> None:
     body = exchange.body
     if body is None:
         body = await exchange.read_body(call.state.snapshot.edge.max_body_bytes)
+    if watches(gateway, call):
+        await check_request(gateway, call, principal, provider, path, body)
     await admit(gateway, call, principal, None)
     target = call.state.place(provider.name)
     assert target is not None
     content_type = exchange.headers.get(b"content-type", b"")
     onward = Onward(exchange.method, path, _lines(call, target), body, content_type)
-    await relay(gateway, call, target, onward, _lines_to_client)
+    note = notes_of(gateway, call, principal, provider.name, path)
+    await relay(gateway, call, target, onward, _lines_to_client, note)
 
 
 def _provider(call: Call, name: str) -> ProviderSnapshot | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from tidegate.dialects.openai.request import ModelRequest
 from tidegate.dialects.responses import RESPONSES
 from tidegate.endpoints.count_tokens import count_tokens, counts_natively
+from tidegate.endpoints.ownership import check_named, watches
 from tidegate.endpoints.responses_state import State
 from tidegate.errors import BadRequest
 from tidegate.pipeline.call import Call
@@ -35,6 +36,8 @@ async def serve_count(gateway: Gateway, call: Call) -> None:
                     "send the conversation as 'input'.",
                     param=name,
                 )
+    if watches(gateway, call):
+        await check_named(gateway, call, principal, body, route)
     await admit(gateway, call, principal, route)
     await count_tokens(gateway, call, state.request, state.route)
 

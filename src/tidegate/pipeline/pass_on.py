@@ -23,6 +23,7 @@ from tidegate.pipeline.failure import (
     outcome_of_fault,
 )
 from tidegate.pipeline.gateway import Gateway
+from tidegate.pipeline.settle import finish
 from tidegate.pipeline.traces import begin_attempt
 from tidegate.routing.retry import parse_retry_after
 from tidegate.routing.target import Target
@@ -85,6 +86,7 @@ async def relay(
     target: Target,
     onward: Onward,
     lines_of: Callable[[dict[bytes, bytes]], bytes],
+    note: Callable[[bytes], Awaitable[None]] | None = None,
 ) -> None:
     """Answer the call with what the provider sends, piece by piece; raises a `GatewayError`.
 
@@ -94,12 +96,22 @@ async def relay(
         target: The provider.
         onward: What it is sent.
         lines_of: Its headers → lines of the client's answer beside the media type.
+        note: Takes a good answer that is JSON, whole, before the client has it.
     """
 
     async def take(
         answer: UpstreamAnswer, record: AttemptRecord, sent_at: float
     ) -> tuple[str, Failure | None]:
         lines = lines_of(answer.headers)
+        content_type = answer.headers.get(b"content-type", b"")
+        if note is not None and content_type.lower().startswith(b"application/json"):
+            whole = await answer.read(MAX_OBJECT_BYTES)
+            call.upstream_s += monotonic() - sent_at
+            await note(whole)
+            record.close("ok", answer.status, None)
+            lines += target.note + b"content-type: " + content_type + b"\r\n"
+            finish(gateway, call, answer.status, lines, whole)
+            return "ok", None
         return await BodyRelay(gateway, call, record, sent_at, lines).run(answer)
 
     await _send(gateway, call, target, onward, take)
