@@ -31,7 +31,7 @@ def test_whole_events_are_found_with_any_line_end(parts: list[tuple[bytes, bytes
     assert last_boundary(block) == len(block)
     assert b"".join(split_events(block)) == block
     found = [event_data(event) for event in split_events(block)]
-    assert [data for data in found if data is not None] == [text for text, _ in parts]
+    assert [data for data in found if data is not None] == [text for text, _ in parts if text]
 
 
 @given(events, st.data())
@@ -63,7 +63,9 @@ def test_unicode_line_separators_inside_a_string_split_nothing() -> None:
 
 
 def test_a_comment_has_no_data_and_a_name_is_read() -> None:
-    """Comments carry nothing; the last `event:` line names an event."""
+    """Comments and empty data carry nothing; the last `event:` line names an event."""
     assert event_data(b": ping\n\n") is None
+    assert event_data(b"data\n\n") is None
+    assert event_data(b"event: ping\ndata: \n\n") is None
     assert event_name(b"event: error\ndata: {}\n\n") == b"error"
     assert event_data(b"data: a\ndata:b\n\n") == b"a\nb"

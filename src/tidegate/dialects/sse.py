@@ -124,7 +124,10 @@ def split_events(block: bytes) -> list[bytes]:
 
 
 def event_data(event: bytes) -> bytes | None:
-    """Return an event's `data` lines joined by LF, or None when it has none (a comment)."""
+    """Return an event's `data` lines joined by LF; None for a comment.
+
+    An event whose data is empty is none either (HTML standard, section 9.2.6).
+    """
     found: list[bytes] = []
     for line in _lines(event):
         if line.startswith(b"data:"):
@@ -132,7 +135,7 @@ def event_data(event: bytes) -> bytes | None:
             found.append(value[1:] if value.startswith(b" ") else value)
         elif line == b"data":
             found.append(b"")
-    return b"\n".join(found) if found else None
+    return b"\n".join(found) or None
 
 
 def event_name(event: bytes) -> bytes:

@@ -75,11 +75,13 @@ def _read(data: bytes) -> list[tuple[bytes, bytes]]:
     events = []
     for event in data.split(b"\n\n"):
         if event[:6] == b"data: " and b"\n" not in event:
-            events.append((b"", event[6:]))
+            if len(event) > 6:
+                events.append((b"", event[6:]))
         elif event[:7] == b"event: ":
             end = event.find(b"\ndata: ")
-            if end > 0 and event.find(b"\n") == end and b"\n" not in event[end + 7 :]:
-                events.append((event[7:end], event[end + 7 :]))
+            payload = event[end + 7 :]
+            if end > 0 and event.find(b"\n") == end and payload and b"\n" not in payload:
+                events.append((event[7:end], payload))
             else:
                 events.extend(_read_slowly(event))
         elif event.strip(b"\n"):
