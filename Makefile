@@ -36,8 +36,8 @@ format: $(VENV)/dev.stamp  ## format, and repair what can be repaired
 bench: $(VENV)/dev.stamp packages  ## compare with nginx; shorter by ARGS=--quick
 	@$(BIN)/python -m bench.run $(ARGS)
 
-fuzz: $(VENV)/dev.stamp  ## a million broken requests at the edge
-	@$(BIN)/python -m bench.fuzz_edge $(ARGS)
+fuzz: $(VENV)/dev.stamp  ## broken requests at the edge; broken JSON and streams by ARGS=dialects
+	@$(BIN)/python -m bench.fuzz $(ARGS)
 
 torture: $(VENV)/dev.stamp packages  ## kills, reloads, upgrades and drains of real processes
 	@PYTHONPATH=. $(BIN)/python tests/process/torture.py $(ARGS)
