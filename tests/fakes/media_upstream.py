@@ -198,6 +198,12 @@ class MediaUpstream:
             return self._files(seen, path)
         if path.startswith("/batches"):
             return self._batches(seen, path)
+        if path.startswith("/vector_stores"):
+            return self._vector_stores(seen, path)
+        if path == "/cachedContents":
+            return answer_of({"name": f"cachedContents/c{len(self.seen)}", "model": "models/x"})
+        if path == "/fine_tuning/jobs":
+            return answer_of(self._made("ftjob", training_file=seen.json["training_file"]))
         if path == "/echo":
             return answer_of({"method": seen.method, "query": seen.query,
                               "headers": seen.headers, "bytes": len(seen.body)})  # fmt: skip
@@ -315,6 +321,19 @@ class MediaUpstream:
             self.contents[output["id"]] = b"done"
             found.update(status="completed", output_file_id=output["id"])
         return answer_of(found)
+
+    def _vector_stores(self, seen: Seen, path: str) -> Answer:
+        _, _, name = path.removeprefix("/").partition("/")
+        if not name:
+            if seen.method == "GET":
+                return answer_of(self._page(seen, "vs", 100))
+            return answer_of(self._made("vs", name=seen.json.get("name")))
+        if name not in self.objects:
+            raise Refused(404, "No vector store found")
+        if seen.method == "DELETE":
+            del self.objects[name]
+            return answer_of({"id": name, "object": "vector_store.deleted", "deleted": True})
+        return answer_of(self.objects[name])
 
     def _made(self, kind: str, **more: object) -> dict[str, Any]:
         made = {"id": f"{kind}-{len(self.objects) + 1:04d}", "object": kind,
