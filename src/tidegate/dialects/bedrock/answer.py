@@ -39,6 +39,9 @@ FINISH_READ: dict[str, FinishReason] = {
 }
 
 
+NULL = msgspec.Raw(b"null")
+
+
 class WireUsage(msgspec.Struct, rename="camel"):
     """Cached tokens stand beside the input here."""
 
@@ -81,10 +84,11 @@ class _Output(msgspec.Struct):
 class _Answer(msgspec.Struct, rename="camel"):
     output: _Output
     stop_reason: str = "end_turn"
-    usage: WireUsage | None = None
+    usage: msgspec.Raw = NULL
 
 
 _decode_answer = msgspec.json.Decoder(_Answer).decode
+_decode_usage = msgspec.json.Decoder(WireUsage | None).decode
 _decode_block = msgspec.json.Decoder(_Block).decode
 
 
@@ -104,6 +108,15 @@ def neutral_usage(wire: WireUsage) -> Usage | None:
     return Usage(*counts)
 
 
+def read_usage(raw: msgspec.Raw) -> Usage | None:
+    """Read a usage object; one that is none of the dialect's counts as none."""
+    try:
+        wire = _decode_usage(raw)
+    except UNREADABLE:
+        return None
+    return None if wire is None else neutral_usage(wire)
+
+
 def decode_answer(body: bytes) -> NeutralAnswer:
     """Read a whole answer; raises `UnreadableAnswer`."""
     try:
@@ -113,7 +126,7 @@ def decode_answer(body: bytes) -> NeutralAnswer:
         ]
     except UNREADABLE as error:
         raise UnreadableAnswer(f"The provider's answer cannot be read ({error}).") from None
-    usage = None if wire.usage is None else neutral_usage(wire.usage)
+    usage = read_usage(wire.usage)
     finish = FINISH_READ.get(wire.stop_reason, "other")
     return NeutralAnswer("", "", [Choice(parts, finish)], usage)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import msgspec
 
-from tidegate.dialects.bedrock.answer import FINISH_READ, NAME, WireUsage, neutral_usage
+from tidegate.dialects.bedrock.answer import FINISH_READ, NAME, NULL, read_usage
 from tidegate.dialects.bedrock.errors import decode_error
 from tidegate.dialects.bedrock.eventstream import FrameReader
 from tidegate.dialects.event_decoder import NAMELESS_CALL, BrokenStream, EventDecoder, override
@@ -63,7 +63,7 @@ class _Event(msgspec.Struct, rename="camel"):
     start: _BlockStart | None = None
     delta: _Delta | None = None
     stop_reason: str = ""
-    usage: WireUsage | None = None
+    usage: msgspec.Raw = NULL
 
 
 _decode = msgspec.json.Decoder(_Event).decode
@@ -95,7 +95,7 @@ class ConverseStreamDecoder(EventDecoder[dict[str, str]]):
             events.append(Start())
         event = _decode(payload)
         if name == "metadata":
-            usage = None if event.usage is None else neutral_usage(event.usage)
+            usage = read_usage(event.usage)
             if usage is not None:
                 self.usage = usage
                 events.append(UsageEvent(usage))

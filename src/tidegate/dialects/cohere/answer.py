@@ -48,6 +48,9 @@ class _Tokens(msgspec.Struct):
     output_tokens: float | None = None
 
 
+NULL = msgspec.Raw(b"null")
+
+
 class WireUsage(msgspec.Struct):
     """Tokens as counted; `billed_units` leaves out what is not charged for."""
 
@@ -86,7 +89,7 @@ class _Answer(msgspec.Struct):
     message: _Message
     id: str = ""
     finish_reason: str = "COMPLETE"
-    usage: WireUsage | None = None
+    usage: msgspec.Raw = NULL
 
 
 class _Error(msgspec.Struct):
@@ -94,6 +97,7 @@ class _Error(msgspec.Struct):
 
 
 _decode_answer = msgspec.json.Decoder(_Answer).decode
+_decode_usage = msgspec.json.Decoder(WireUsage | None).decode
 _decode_error = msgspec.json.Decoder(_Error).decode
 
 
@@ -110,6 +114,15 @@ def neutral_usage(wire: WireUsage) -> Usage | None:
     if min(counts) < 0 or max(counts) > _MAX_TOKENS:
         return None
     return Usage(*counts)
+
+
+def read_usage(raw: msgspec.Raw) -> Usage | None:
+    """Read a usage object; one that is none of the dialect's counts as none."""
+    try:
+        wire = _decode_usage(raw)
+    except UNREADABLE:
+        return None
+    return None if wire is None else neutral_usage(wire)
 
 
 def decode_answer(body: bytes) -> NeutralAnswer:
@@ -133,7 +146,7 @@ def decode_answer(body: bytes) -> NeutralAnswer:
     for call in message.tool_calls or ():
         function = call.function or WireFunction()
         parts.append(ToolUse(call.id, function.name, function.arguments))
-    usage = None if wire.usage is None else neutral_usage(wire.usage)
+    usage = read_usage(wire.usage)
     finish = FINISH_READ.get(wire.finish_reason, "other")
     return NeutralAnswer(wire.id, "", [Choice(parts, finish)], usage)
 

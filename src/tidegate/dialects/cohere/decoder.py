@@ -13,11 +13,11 @@ import msgspec
 
 from tidegate.dialects.cohere.answer import (
     FINISH_READ,
+    NULL,
     WireCall,
     WireFunction,
-    WireUsage,
     decode_error,
-    neutral_usage,
+    read_usage,
 )
 from tidegate.dialects.event_decoder import NAMELESS_CALL, BrokenStream, EventDecoder, override
 from tidegate.dialects.neutral import (
@@ -50,7 +50,7 @@ class _Message(msgspec.Struct):
 class _Delta(msgspec.Struct):
     message: _Message | None = None
     finish_reason: str = ""
-    usage: WireUsage | None = None
+    usage: msgspec.Raw = NULL
     error: str | None = None
 
 
@@ -125,11 +125,10 @@ class CohereStreamDecoder(EventDecoder[bytes]):
                 events.append(ToolDelta(self._calls[event.index], function.arguments))
 
     def _take_end(self, delta: _Delta, events: list[Event]) -> None:
-        if delta.usage is not None:
-            usage = neutral_usage(delta.usage)
-            if usage is not None:
-                self.usage = usage
-                events.append(UsageEvent(usage))
+        usage = read_usage(delta.usage)
+        if usage is not None:
+            self.usage = usage
+            events.append(UsageEvent(usage))
         if delta.finish_reason in ("ERROR", "TIMEOUT"):
             self.done = True
             message = delta.error or "The provider's stream ended in an error."

@@ -17,8 +17,7 @@ from tidegate.dialects.gemini.parts import (
     FINISH_READ,
     FINISH_WRITE,
     NAME,
-    WireUsage,
-    neutral_usage,
+    read_usage,
     usage_object,
 )
 from tidegate.dialects.neutral import (
@@ -112,7 +111,7 @@ class WireAnswer(msgspec.Struct, rename="camel"):
 
     candidates: list[Candidate] | None = None
     prompt_feedback: _Feedback | None = None
-    usage_metadata: WireUsage | None = None
+    usage_metadata: msgspec.Raw = msgspec.Raw(b"null")
     model_version: str = ""
     response_id: str = ""
     error: msgspec.Raw = _NULL
@@ -187,7 +186,7 @@ def decode_answer(body: bytes) -> NeutralAnswer:
         if wire.prompt_feedback is None or wire.prompt_feedback.block_reason is None:
             raise UnreadableAnswer("The provider's answer holds no candidate.")
         choices = [Choice([Refusal("The prompt was blocked by the provider.")], "refusal")]
-    usage = None if wire.usage_metadata is None else neutral_usage(wire.usage_metadata)
+    usage = read_usage(wire.usage_metadata)
     return NeutralAnswer(wire.response_id, wire.model_version, choices, usage)
 
 

@@ -20,7 +20,7 @@ from tidegate.dialects.gemini.answer import (
     read_part,
 )
 from tidegate.dialects.gemini.errors import decode_error
-from tidegate.dialects.gemini.parts import neutral_usage
+from tidegate.dialects.gemini.parts import read_usage
 from tidegate.dialects.neutral import (
     Audio,
     CitationDelta,
@@ -91,9 +91,7 @@ class GeminiStreamDecoder(EventDecoder[bytes]):
         events.append(Start(wire.response_id, wire.model_version))
 
     def _take_usage(self, wire: WireAnswer, events: list[Event]) -> None:
-        if wire.usage_metadata is None:
-            return
-        usage = neutral_usage(wire.usage_metadata)
+        usage = read_usage(wire.usage_metadata)
         if usage is not None and usage != self.usage:
             self.usage = usage
             events.append(UsageEvent(usage))

@@ -114,16 +114,25 @@ def usage_object(usage: Usage) -> dict[str, Any]:
 
 
 class _Answer(msgspec.Struct, rename="camel"):
-    usage_metadata: WireUsage | None = None
+    usage_metadata: msgspec.Raw = msgspec.Raw(b"null")
 
 
+_decode_usage = msgspec.json.Decoder(WireUsage | None).decode
 _decode_answer = msgspec.json.Decoder(_Answer).decode
+
+
+def read_usage(raw: msgspec.Raw) -> Usage | None:
+    """Read a usage object; one that is none of the dialect's counts as none."""
+    try:
+        wire = _decode_usage(raw)
+    except UNREADABLE:
+        return None
+    return None if wire is None else neutral_usage(wire)
 
 
 def usage_of_answer(body: bytes) -> Usage | None:
     """Read the usage out of a whole JSON answer; None when it has none or is malformed."""
     try:
-        wire = _decode_answer(body).usage_metadata
+        return read_usage(_decode_answer(body).usage_metadata)
     except UNREADABLE:
         return None
-    return None if wire is None else neutral_usage(wire)
