@@ -421,27 +421,32 @@ def test_without_a_control_port_there_is_no_token_and_no_file(tmp_path: Path) ->
     assert config.exists()
 
 
-def test_a_connection_that_says_nothing_is_closed(desk: Desk) -> None:
-    """As is one that sends half a head; others are served meanwhile."""
-    assert desk.get("/api/session")[0] == 200
-    silent = socket.create_connection(("127.0.0.1", desk.port))
-    half = socket.create_connection(("127.0.0.1", desk.port))
-    half.sendall(b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\nx: ")
-    try:
-        for connection in (silent, half):
-            connection.settimeout(20)
-            assert connection.recv(1000)[:12] in (b"", b"HTTP/1.1 400", b"HTTP/1.1 408")
+_HALF_A_BODY = b"POST /api/session HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 90\r\n\r\n{"
+_UNREAD = b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 90\r\n\r\n{"
+
+
+def test_a_connection_that_comes_to_no_end_is_closed(desk: Desk) -> None:
+    """Silence, half a head, half a body, a body that nobody reads; others are served meanwhile."""
+    half_a_head = b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\nx: "
+    begun_s = time.monotonic()
+    with contextlib.ExitStack() as opened:
+        waiting = []
+        for said in (b"", half_a_head, _HALF_A_BODY, _UNREAD):
+            connection = socket.create_connection(("127.0.0.1", desk.port), 20)
+            waiting.append(opened.enter_context(connection))
+            connection.sendall(said)
         assert desk.get("/api/session")[0] == 200
-    finally:
-        silent.close()
-        half.close()
+        for connection in waiting:
+            with contextlib.suppress(ConnectionError):
+                while connection.recv(4096):
+                    pass
+        assert desk.get("/api/session")[0] == 200
+    assert time.monotonic() - begun_s < BODY_S + 8.0
 
 
-def test_half_a_body_ends_and_nobody_keeps_others_out(desk: Desk) -> None:
+def test_nobody_keeps_others_out(desk: Desk) -> None:
     """More connections than there may be, each with a request that never comes to its end."""
     address = ("127.0.0.1", desk.port)
-    half = b"POST /api/session HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 90\r\n\r\n{"
-    unread = b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 90\r\n\r\n{"
     with contextlib.ExitStack() as opened:
         crowd = [
             opened.enter_context(socket.create_connection(address, 20))
@@ -449,7 +454,7 @@ def test_half_a_body_ends_and_nobody_keeps_others_out(desk: Desk) -> None:
         ]
         for number, connection in enumerate(crowd):
             with contextlib.suppress(ConnectionError):  # closed by now, to make room
-                connection.sendall((half, unread, b"GET /")[number % 3])
+                connection.sendall((_HALF_A_BODY, _UNREAD, b"GET /")[number % 3])
             if number % 20 == 0:
                 assert desk.get("/api/session")[0] == 200
         held = sum(
@@ -457,10 +462,4 @@ def test_half_a_body_ends_and_nobody_keeps_others_out(desk: Desk) -> None:
             for line in Path("/proc/net/tcp").read_bytes().splitlines()[1:]
         )
         assert held <= MOST_CONNECTIONS
-        begun_s = time.monotonic()
-        for connection in crowd:
-            with contextlib.suppress(ConnectionError):
-                while connection.recv(4096):
-                    pass
-        assert time.monotonic() - begun_s < BODY_S + 8.0
         assert desk.get("/api/session")[0] == 200
