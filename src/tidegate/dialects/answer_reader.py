@@ -8,6 +8,8 @@ from tidegate.dialects.neutral import NeutralAnswer, ToolUse
 from tidegate.dialects.unreadable import check_text
 from tidegate.dialects.wire import UnreadableAnswer
 
+_LATEST_S = 1 << 40
+
 
 def read_answer(body: bytes, decode: Callable[[bytes], NeutralAnswer]) -> NeutralAnswer:
     """Read a whole answer by its dialect's *decode*; raises `UnreadableAnswer`.
@@ -25,3 +27,8 @@ def read_answer(body: bytes, decode: Callable[[bytes], NeutralAnswer]) -> Neutra
             if isinstance(part, ToolUse) and not part.name:
                 raise UnreadableAnswer("The provider's answer holds a tool call without a name.")
     return answer
+
+
+def unix_time(told: float | None) -> int:
+    """Return the time an answer was made, in seconds; 0 for none and for what can be no time."""
+    return int(told) if told is not None and 0 < told < _LATEST_S else 0

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from tidegate.dialects.answer_reader import unix_time
 from tidegate.dialects.encode import encode_json
 from tidegate.dialects.fidelity import Loss, Losses
 from tidegate.dialects.neutral import (
@@ -161,7 +162,7 @@ def decode_answer(body: bytes) -> NeutralAnswer:
     if not choices:
         raise UnreadableAnswer("The provider's answer holds no choice.")
     return NeutralAnswer(
-        wire.id or "", wire.model or "", choices, usage_of_json(wire.usage), int(wire.created or 0)
+        wire.id or "", wire.model or "", choices, usage_of_json(wire.usage), unix_time(wire.created)
     )
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import msgspec
 
+from tidegate.dialects.answer_reader import unix_time
 from tidegate.dialects.event_decoder import NAMELESS_CALL, BrokenStream, EventDecoder, override
 from tidegate.dialects.neutral import (
     CitationDelta,
@@ -152,7 +153,7 @@ class ChatStreamDecoder(EventDecoder[bytes]):
     def _start(self, chunk: _Chunk, events: list[Event]) -> None:
         self._started = True
         self._answer_id = chunk.id or ""
-        events.append(Start(self._answer_id, chunk.model or "", int(chunk.created or 0)))
+        events.append(Start(self._answer_id, chunk.model or "", unix_time(chunk.created)))
 
     def _take_usage(self, chunk: _Chunk, events: list[Event]) -> None:
         """Take a usage object; one that makes no sense counts as none."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from tidegate.dialects.answer_reader import unix_time
 from tidegate.dialects.encode import encode_json
 from tidegate.dialects.envelope import envelope_of_call, seal
 from tidegate.dialects.fidelity import Loss, Losses
@@ -107,7 +108,7 @@ def decode_answer(body: bytes) -> NeutralAnswer:
         wire.model or "",
         [choice],
         usage_of_json(wire.usage),
-        int(wire.created_at or 0),
+        unix_time(wire.created_at),
     )
 
 

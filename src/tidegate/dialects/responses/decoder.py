@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import msgspec
 
+from tidegate.dialects.answer_reader import unix_time
 from tidegate.dialects.event_decoder import NAMELESS_CALL, BrokenStream, EventDecoder, override
 from tidegate.dialects.neutral import (
     CitationDelta,
@@ -156,7 +157,7 @@ class ResponsesStreamDecoder(EventDecoder[bytes]):
         self._started = True
         found = response or WireResponse()
         self.response_id = found.id or ""
-        events.append(Start(self.response_id, found.model or "", int(found.created_at or 0)))
+        events.append(Start(self.response_id, found.model or "", unix_time(found.created_at)))
 
     def _item(self, index: int, events: list[Event]) -> _ItemState:
         self._start(None, events)
