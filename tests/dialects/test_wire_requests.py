@@ -14,7 +14,7 @@ from tidegate.dialects.anthropic.request_read import decode_request as read_mess
 from tidegate.dialects.fidelity import fidelity_header
 from tidegate.dialects.neutral import CacheMarker, Message, NeutralRequest, Text
 from tidegate.dialects.wire import Quirks, Wire
-from tidegate.dialects.wires import WIRES
+from tidegate.dialects.wires import BACKS, WIRES
 from tidegate.errors import BadRequest
 
 CHAT, MESSAGES = WIRES["openai"], WIRES["anthropic"]
@@ -325,3 +325,55 @@ def test_counting_needs_no_limit() -> None:
     """`count_tokens` has the fields of a request without a limit of the output."""
     body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}]}).encode()
     assert read_messages(body, counts_only=True).max_output_tokens is None
+
+
+# --- found by `make fuzz ARGS=dialects` ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wire", "body", "param"),
+    [
+        (MESSAGES, _messages({"role": "user", "content": [{}]}), "messages[0]"),
+        (
+            MESSAGES,
+            _messages(
+                {
+                    "role": "user",
+                    "content": [{"type": "tool_result", "tool_use_id": "t", "content": [{"x": 1}]}],
+                }
+            ),
+            "messages[0]",
+        ),
+        (CHAT, _chat(tools=[{"type": "function", "function": {"name": ""}}]), "tools"),
+        (CHAT, _chat(functions=[{"name": ""}]), "tools"),
+        (MESSAGES, _messages(tools=[{"name": "", "input_schema": {}}]), "tools"),
+        (
+            WIRES["responses"],
+            b'{"model":"m","input":[{"role":"user","content":[{"text":"hi"}]}]}',
+            "messages[0]",
+        ),
+    ],
+)
+def test_what_no_target_could_take_is_refused(wire: Wire, body: bytes, param: str) -> None:
+    """Parts without a type and tools without a name, at any depth."""
+    with pytest.raises(BadRequest) as refused:
+        wire.decode_request(body)
+    assert refused.value.param == param
+
+
+@pytest.mark.parametrize("name", [name for name in BACKS if name != "openai"])
+def test_instructions_alone_are_no_request(name: str) -> None:
+    """There is no turn for the model to answer; Chat alone takes that."""
+    request = CHAT.decode_request(_chat({"role": "system", "content": "s"}))
+    with pytest.raises(BadRequest, match="no turn"):
+        BACKS[name].encode_request(request, "t", Quirks())
+
+
+@pytest.mark.parametrize("name", list(BACKS))
+def test_an_address_that_is_none_is_the_providers_to_refuse(name: str) -> None:
+    """Reading it to guess its media type raises nothing."""
+    part = {"type": "image_url", "image_url": {"url": "https://x]test/i.png"}}
+    text = {"type": "text", "text": "?"}
+    request = CHAT.decode_request(_chat({"role": "user", "content": [text, part]}))
+    with contextlib.suppress(BadRequest):
+        BACKS[name].encode_request(request, "t", Quirks())

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from msgspec import inspect
 
-from tidegate.dialects.neutral import NeutralRequest, OpaquePart, Tool, ToolUse
+from tidegate.dialects.neutral import NeutralRequest, OpaquePart, Tool, ToolResult, ToolUse
 from tidegate.dialects.unreadable import UNREADABLE
 from tidegate.errors import BadRequest
 
@@ -198,7 +198,8 @@ def check_request(request: NeutralRequest) -> NeutralRequest:
             if isinstance(part, ToolUse) and not part.name:
                 path = f"messages[{number}]"
                 raise BadRequest(f"A tool call of '{path}' has no name.", param=path)
-            if isinstance(part, OpaquePart) and not part.kind:
+            inner = part.parts if isinstance(part, ToolResult) else [part]
+            if any(isinstance(one, OpaquePart) and not one.kind for one in inner):
                 path = f"messages[{number}]"
                 raise BadRequest(f"A part of '{path}' has no type.", param=path)
     return request

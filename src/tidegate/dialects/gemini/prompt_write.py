@@ -287,4 +287,8 @@ def _file(uri: str, mime: str) -> dict[str, Any]:
 
 
 def _mime_of(url: str, otherwise: str) -> str:
-    return mimetypes.guess_type(urlsplit(url).path)[0] or otherwise
+    try:
+        path = urlsplit(url).path
+    except ValueError:  # it is none: for the provider to say
+        return otherwise
+    return mimetypes.guess_type(path)[0] or otherwise
