@@ -8,6 +8,7 @@ import json
 import pytest
 from scene import ANSWER, FakeAnswer, FakeExchange, FakeUpstream, Scene, chat
 
+from tidegate.dialects.openai.stream import CompletionStream
 from tidegate.pipeline import relay
 from tidegate.upstream.answer import UpstreamFault
 
@@ -250,3 +251,64 @@ async def test_an_absurd_count_of_tokens_is_taken_for_none() -> None:
     assert done.sent.endswith(DONE)
     assert scene.count("usage_source", "provider") == 0
     assert scene.count("tokens", "p0", "m-up", "input") < 100
+
+
+async def test_a_stream_that_begins_with_no_json_is_tried_elsewhere() -> None:
+    """A page of a proxy in front of the provider is no answer; the client has seen nothing."""
+    page = FakeUpstream(FakeAnswer(pieces=[b"data: <html>\n\n", CUT]))
+    good = FakeUpstream(FakeAnswer(pieces=[FIRST, LAST, DONE]))
+    done = await Scene({"m": [page, good]}, retries=1).run(FakeExchange(body=chat(stream=True)))
+    assert done.sent == FIRST + LAST + DONE
+    alone = Scene({"m": [FakeUpstream(FakeAnswer(pieces=[b"data: <html>\n\n"]))]}, retries=0)
+    refused = await alone.run(FakeExchange(body=chat(stream=True)))
+    assert refused.status == 502
+    assert refused.json["error"]["code"] == "upstream_error"
+    assert alone.count("upstream_requests", "p0", "m-up", "protocol") == 1
+
+
+async def test_half_an_event_at_the_end_of_the_body_is_left_out() -> None:
+    """The client's SDK would fail at it and never see the error event behind."""
+    done, _, _ = await _stream(FIRST, b'data: {"choices":[{"del')
+    error = done.sent.removeprefix(FIRST)
+    assert json.loads(error.removeprefix(b"data: "))["error"]["code"] == "upstream_error"
+    whole, _, _ = await _stream(FIRST, LAST, b'data: {"choices":[],"usa')
+    assert whole.sent == FIRST + LAST + DONE
+
+
+async def test_an_event_over_the_cap_ends_the_stream_in_an_error_event(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What came before it in the same packet reaches the client; more is never held."""
+    defaults = {"max_event_bytes": 1000, "choices": 1}
+    monkeypatch.setattr(CompletionStream.__init__, "__kwdefaults__", defaults)
+    done, _, _ = await _stream(FIRST, _event("two") + b"data: " + b"x" * 2000, LAST, DONE)
+    assert done.sent.startswith(FIRST + _event("two"))
+    error = done.sent.removeprefix(FIRST + _event("two"))
+    assert json.loads(error.removeprefix(b"data: "))["error"]["code"] == "upstream_error"
+    assert done.ended
+
+
+@pytest.mark.parametrize("error", [b'{"code":400,"message":"\xff"}', b'{"code":"\xc3"}'])
+async def test_a_first_error_that_is_no_text_is_a_failure_like_any_other(error: bytes) -> None:
+    """It neither breaks the gateway nor passes for an answer."""
+    up = FakeUpstream(FakeAnswer(pieces=[b'data: {"error":' + error + b"}\n\n"]))
+    done = await Scene({"m": [up]}, retries=0).run(FakeExchange(body=chat(stream=True)))
+    assert done.status == 502
+    assert done.json["error"]["code"] == "upstream_error"
+
+
+async def test_a_translated_stream_that_breaks_ends_in_an_error_event_of_the_caller() -> None:
+    """Whatever cannot be read: one error event in the caller's dialect, and nothing behind it."""
+    up = FakeUpstream(FakeAnswer(pieces=[FIRST, b'data: {"x":\n\n', LAST, DONE]))
+    exchange = FakeExchange(
+        path="/v1/messages",
+        body={"model": "m", "max_tokens": 9, "stream": True, "messages": [
+            {"role": "user", "content": "hi"}]},
+        headers={"anthropic-version": "2023-06-01"},
+    )  # fmt: skip
+    done = await Scene({"m": [up]}, retries=0).run(exchange)
+    assert b'"text":"yo"' in done.sent
+    *_, last = done.sent.strip(b"\n").split(b"\n\n")
+    assert last.startswith(b"event: error\n")
+    assert b"message_stop" not in done.sent
+    assert done.ended
