@@ -210,3 +210,33 @@ def test_a_refusal_without_words_keeps_its_status(name: str, body: bytes) -> Non
     error = BACKS[name].decode_error(429, body)
     assert (error.status, error.kind) == (429, "rate_limit_error")
     assert error.message
+
+
+@pytest.mark.parametrize(
+    ("sound", "block", "losses"),
+    [
+        (n.Audio("YWJj", "mpeg"), {"audio": {"format": "mp3", "source": {"bytes": "YWJj"}}}, set()),
+        (n.Audio("YWJj", "wav"), {"audio": {"format": "wav", "source": {"bytes": "YWJj"}}}, set()),
+        (n.Audio(id="a1", transcript="hello"), {"text": "hello"}, {("audio", "approximated")}),
+        (n.Audio("YWJj", "midi"), None, {("audio", "dropped")}),
+    ],
+)
+def test_bedrock_hears_what_it_can(sound: n.Audio, block: Any, losses: set[Any]) -> None:
+    """Sound goes as bytes under the API's own name; of what it cannot play the words are left."""
+    body, lost = _written("bedrock", _ask(messages=[n.Message("user", [n.Text("hi"), sound])]))
+    assert BedrockConverse().problem(body, Asked("m", stream=False)) is None
+    assert body["messages"][0]["content"][1:] == ([] if block is None else [block])
+    assert lost == losses
+
+
+def test_bedrock_is_told_how_hard_to_think() -> None:
+    """Where a target takes levels, beside the schema of the answer."""
+    request = _ask(
+        reasoning=n.Reasoning(effort="high"),
+        response_format=n.ResponseFormat("json_schema", "w", schema=SCHEMA),
+    )
+    body, lost = _written("bedrock", request, Quirks(thinking="effort"))
+    assert BedrockConverse().problem(body, Asked("m", stream=False)) is None
+    assert body["outputConfig"]["effort"] == "high"
+    assert "textFormat" in body["outputConfig"]
+    assert lost == set()

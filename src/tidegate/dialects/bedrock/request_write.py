@@ -1,9 +1,4 @@
-"""A neutral request as a Converse request.
-
-What the API insists on is seen to here: turns alternate and begin with the user's, documents have
-a name and a turn with one has text, results come first in their turn. Images and documents
-travel as bytes only.
-"""
+"""A neutral request as a Converse request: the prompt is `prompt_write`'s, the rest is here."""
 
 from __future__ import annotations
 
@@ -13,55 +8,15 @@ from typing import Any, Literal
 import msgspec
 
 from tidegate.dialects.anthropic.sampling import sampling_of
-from tidegate.dialects.bedrock.answer import NAME
-from tidegate.dialects.encode import (
-    CUSTOM_SCHEMA,
-    NO_SCHEMA,
-    call_arguments,
-    encode_json,
-    refuse_empty,
-    report_leftovers,
-    says,
-)
+from tidegate.dialects.bedrock.prompt_write import PromptWriter
+from tidegate.dialects.encode import CUSTOM_SCHEMA, NO_SCHEMA, encode_json, report_leftovers
 from tidegate.dialects.fidelity import Loss, Losses
-from tidegate.dialects.neutral import (
-    Audio,
-    CacheMarker,
-    Document,
-    Image,
-    NeutralRequest,
-    OpaquePart,
-    OpaqueTool,
-    Part,
-    Refusal,
-    Text,
-    Thinking,
-    Tool,
-    ToolResult,
-    ToolUse,
-)
+from tidegate.dialects.neutral import NeutralRequest, OpaqueTool, Tool, ToolUse
 from tidegate.dialects.wire import Quirks
-from tidegate.errors import BadRequest
 
-_BAD_ID_SIGNS = re.compile(r"[^a-zA-Z0-9_-]")
-_BAD_NAME_SIGNS = re.compile(r"[^a-zA-Z0-9\s()\[\]-]+")
 _MAX_LABELS = 16
 _LABEL = re.compile(r"[a-zA-Z0-9 :_@$#=/+,.-]{1,256}\Z")
 _decode_labels = msgspec.json.Decoder(dict[str, str]).decode
-_IMAGE_FORMATS = {f"image/{kind}": kind for kind in ("png", "jpeg", "gif", "webp")}
-#: Whose proofs of thinking are taken: Anthropic's models sign alike here and at home.
-_KNOWN_ORIGINS = frozenset({NAME, "anthropic", "", "unknown"})
-_DOCUMENT_FORMATS = {
-    "application/pdf": "pdf",
-    "text/plain": "txt",
-    "text/markdown": "md",
-    "text/html": "html",
-    "text/csv": "csv",
-    "application/msword": "doc",
-    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": "docx",
-    "application/vnd.ms-excel": "xls",
-    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "xlsx",
-}
 _BUDGET_OF_EFFORT = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384}
 #: Features that the API has no place for: how to see that a request has one.
 _ABSENT = (
@@ -76,7 +31,7 @@ _ABSENT = (
 def encode_request(request: NeutralRequest, model: str, quirks: Quirks) -> tuple[bytes, list[Loss]]:
     """Write *request*; return the body and what was lost. *model* goes into the path."""
     losses = Losses()
-    prompt = _Prompt(request, quirks, losses)
+    prompt = PromptWriter(request, quirks, losses)
     system, messages = prompt.write()
     body: dict[str, Any] = {"messages": messages}
     if system:
@@ -92,170 +47,6 @@ def encode_request(request: NeutralRequest, model: str, quirks: Quirks) -> tuple
     return encode_json(body), losses.listed()
 
 
-class _Prompt:
-    """Writes instructions and turns."""
-
-    __slots__ = ("_losses", "_quirks", "_request")
-
-    def __init__(self, request: NeutralRequest, quirks: Quirks, losses: Losses) -> None:
-        self._request = request
-        self._quirks = quirks
-        self._losses = losses
-
-    def _takes(self, feature: str) -> bool:
-        if feature in self._quirks.unsupported:
-            self._losses.drop(feature)
-            return False
-        return True
-
-    def write(self) -> tuple[list[Any], list[dict[str, Any]]]:
-        """Return the system blocks and the turns; neighbours of one role become one turn."""
-        request = self._request
-        system: list[Any] = []
-        for part in request.system:
-            if part.text:
-                system += self._text(part)
-        turns: list[dict[str, Any]] = []
-        for number, message in enumerate(request.messages):
-            if message.name is not None:
-                self._losses.drop("message.name")
-            blocks = [block for part in message.parts for block in self._blocks(part)]
-            if message.role == "system":
-                self._losses.bend("system.position")
-                system += blocks
-                continue
-            if not blocks:
-                if message.role == "user" and says(message):
-                    raise refuse_empty(f"messages[{number}]", "anything of this turn")
-                continue
-            if turns and turns[-1]["role"] == message.role:
-                turns[-1]["content"] += blocks
-            else:
-                turns.append({"role": message.role, "content": blocks})
-        if not turns:
-            raise BadRequest("The request holds no turn for the model to answer.", param="messages")
-        for turn in turns:
-            _tidy(turn["content"])
-        if request.cache_last is not None:
-            turns[-1]["content"] += self.cache_point(request.cache_last)
-        return system, turns
-
-    def _blocks(self, part: Part) -> list[Any]:
-        """Return the blocks of one part: none, itself, or itself and a cache point."""
-        if isinstance(part, Text):
-            return self._text(part) if part.text else []
-        if isinstance(part, ToolUse):
-            block: Any = self._tool_use(part)
-        elif isinstance(part, ToolResult):
-            block = self._tool_result(part)
-        elif isinstance(part, Thinking):
-            block = self._thinking(part)
-        elif isinstance(part, Image):
-            block = self._image(part)
-        elif isinstance(part, Document):
-            block = self._document(part)
-        elif isinstance(part, Refusal):
-            self._losses.bend("refusal")
-            block = {"text": part.text} if part.text else None
-        elif isinstance(part, OpaquePart) and part.dialect == NAME:
-            block = msgspec.Raw(part.raw)
-        else:
-            self._losses.drop("audio" if isinstance(part, Audio) else "part")
-            block = None
-        point = self.cache_point(getattr(part, "cache", None))
-        return point if block is None else [block, *point]
-
-    def _text(self, part: Text) -> list[Any]:
-        if part.citations:
-            self._losses.drop("citations")
-        return [{"text": part.text}, *self.cache_point(part.cache)]
-
-    def cache_point(self, marker: CacheMarker | None) -> list[Any]:
-        """Return the block that ends a cached prefix, if there is one."""
-        if marker is None or not self._takes("cache_marker"):
-            return []
-        point: dict[str, Any] = {"type": "default"}
-        if marker.ttl in ("5m", "1h"):
-            point["ttl"] = marker.ttl
-        elif marker.ttl is not None:
-            self._losses.bend("cache_marker.ttl")
-        return [{"cachePoint": point}]
-
-    def _tool_use(self, part: ToolUse) -> dict[str, Any]:
-        arguments = call_arguments(part, self._losses)
-        if part.signature:
-            self._losses.drop("tool_use.signature")
-        call = {"toolUseId": _id(part.id), "name": part.name, "input": msgspec.Raw(arguments)}
-        return {"toolUse": call}
-
-    def _tool_result(self, part: ToolResult) -> dict[str, Any]:
-        content: list[Any] = []
-        for item in part.parts:
-            if isinstance(item, Text):
-                content.append({"text": item.text})
-                if item.cache is not None:
-                    self._losses.drop("cache_marker")
-            elif isinstance(item, Image) and (image := self._image(item)) is not None:
-                content.append(image)
-            elif isinstance(item, Document) and (document := self._document(item)) is not None:
-                content.append(document)
-            else:
-                self._losses.drop("tool_result.media")
-        result: dict[str, Any] = {"toolUseId": _id(part.tool_use_id), "content": content}
-        if part.is_error:
-            result["status"] = "error"
-        return {"toolResult": result}
-
-    def _thinking(self, part: Thinking) -> dict[str, Any] | None:
-        """Write thinking with its proof; without one, or with another's, it is refused there."""
-        if part.origin not in _KNOWN_ORIGINS or not (part.signature or part.redacted):
-            self._losses.drop("thinking")
-            return None
-        if part.redacted is not None:
-            return {"reasoningContent": {"redactedContent": part.redacted}}
-        text = {"text": part.text, "signature": part.signature}
-        return {"reasoningContent": {"reasoningText": text}}
-
-    def _image(self, part: Image) -> dict[str, Any] | None:
-        if not self._takes("image"):
-            return None
-        if part.detail not in (None, "auto"):
-            self._losses.drop("image.detail")
-        if not part.data:
-            self._losses.drop("image.file_id" if part.file_id else "image.url")
-            return None
-        kind = _IMAGE_FORMATS.get(part.mime)
-        if kind is None:
-            self._losses.drop("image")
-            return None
-        return {"image": {"format": kind, "source": {"bytes": part.data}}}
-
-    def _document(self, part: Document) -> dict[str, Any] | None:
-        if not self._takes("document"):
-            return None
-        source: dict[str, Any]
-        if part.text:
-            kind, source = "txt", {"text": part.text}
-        elif part.data:
-            kind, source = _DOCUMENT_FORMATS.get(part.mime or "application/pdf", ""), {}
-            source = {"bytes": part.data}
-        else:
-            self._losses.drop("document.file_id" if part.file_id else "document.url")
-            return None
-        if not kind:
-            self._losses.drop("document")
-            return None
-        name = _BAD_NAME_SIGNS.sub(" ", part.title or "document").strip() or "document"
-        if part.title is not None and name != part.title:
-            self._losses.bend("document.title")
-        document: dict[str, Any] = {"format": kind, "name": name[:200], "source": source}
-        if part.context is not None:
-            document["context"] = part.context
-        if part.cites is not None:
-            document["citations"] = {"enabled": part.cites}
-        return {"document": document}
-
-
 class _Settings:
     """Writes tools, sampling and thinking."""
 
@@ -266,7 +57,7 @@ class _Settings:
         self._quirks = quirks
         self._losses = losses
 
-    def add_tools(self, body: dict[str, Any], prompt: _Prompt) -> None:
+    def add_tools(self, body: dict[str, Any], prompt: PromptWriter) -> None:
         """Write the tools and which of them may be called."""
         request, losses = self._request, self._losses
         choice = request.tool_choice
@@ -337,7 +128,7 @@ class _Settings:
         if wanted.strict is False:
             losses.bend("response_format.strict")
         text = {"type": "json_schema", "structure": {"jsonSchema": schema}}
-        body["outputConfig"] = {"textFormat": text}
+        body.setdefault("outputConfig", {})["textFormat"] = text
 
     def add_metadata(self, body: dict[str, Any]) -> None:
         """Write the caller's labels, where they are what the API takes: texts of plain signs."""
@@ -388,9 +179,12 @@ class _Settings:
                 losses.drop("top_k")
 
     def add_reasoning(self, body: dict[str, Any]) -> None:
-        """Write how much to think, for models that take a budget as Anthropic's do."""
+        """Write how much to think: a level, or a budget as Anthropic's models take it."""
         reasoning, losses = self._request.reasoning, self._losses
         if reasoning is None or reasoning.mode == "off" or reasoning.effort == "none":
+            return
+        if self._quirks.thinking == "effort" and reasoning.effort is not None:
+            body.setdefault("outputConfig", {})["effort"] = reasoning.effort
             return
         if self._quirks.thinking != "budget":
             losses.drop("reasoning")
@@ -435,17 +229,3 @@ def _tools_used(request: NeutralRequest) -> list[Tool | OpaqueTool]:
     )
     known = {tool.name: tool for tool in request.tools if isinstance(tool, Tool)}
     return [known.get(name) or Tool(name) for name in names]
-
-
-def _tidy(blocks: list[Any]) -> None:
-    """Put results first, as the API wants them, and give a turn with a document some text."""
-    kinds = [next(iter(block), "") if isinstance(block, dict) else "" for block in blocks]
-    if "toolResult" in kinds:
-        blocks.sort(key=lambda block: not (isinstance(block, dict) and "toolResult" in block))
-    if "document" in kinds and "text" not in kinds:
-        blocks.append({"text": " "})
-
-
-def _id(identifier: str) -> str:
-    """Return a call's id in the signs that the API takes; the same one every time."""
-    return (_BAD_ID_SIGNS.sub("_", identifier) or "call")[:64]
