@@ -281,7 +281,7 @@ def test_errors_before_a_stream(client: openai.OpenAI) -> None:
         client.responses.create(model="limited", input="hi")
     with pytest.raises(openai.InternalServerError):
         client.responses.create(model="fails", input="hi", stream=True)
-    for more in ({"background": True}, {"conversation": "conv_1"}, {"prompt": {"id": "p"}}):
+    for more in ({"conversation": "conv_1"}, {"prompt": {"id": "p"}}):
         with pytest.raises(openai.BadRequestError, match="Responses API"):
             client.responses.create(model="plain", input="hi", **more)  # type: ignore[call-overload]
     with pytest.raises(openai.BadRequestError, match="input"):

@@ -49,6 +49,9 @@ class DoublePlane:
     def observe(self, connections: int, active: int) -> None:
         """Nobody looks here."""
 
+    async def finish_jobs(self, within_s: float) -> bool:
+        return True
+
     def recent_rows(self, is_watched: bool) -> None:
         """Nobody looks here either."""
 

@@ -16,6 +16,7 @@ from urllib.parse import unquote_to_bytes
 from tidegate.dialects.openai.request import ModelRequest
 from tidegate.dialects.responses import RESPONSES
 from tidegate.endpoints.ownership import check_named, watches
+from tidegate.endpoints.responses_background import asks_for_background, serve_background
 from tidegate.endpoints.responses_state import State, begin
 from tidegate.endpoints.responses_stored import cancel, delete, input_items, retrieve
 from tidegate.errors import NotFound
@@ -23,7 +24,7 @@ from tidegate.pipeline.attempt import run_attempts
 from tidegate.pipeline.call import Call
 from tidegate.pipeline.endpoint import Endpoint
 from tidegate.pipeline.gateway import Gateway
-from tidegate.pipeline.handle import admit, authenticate
+from tidegate.pipeline.handle import admit, admit_reading, authenticate
 from tidegate.pipeline.operation import RESPONSE
 from tidegate.pipeline.translation import read_ahead
 
@@ -42,6 +43,12 @@ async def create(gateway: Gateway, call: Call) -> None:
     call.model = route.name
     if watches(gateway, call):
         await check_named(gateway, call, principal, body, route)
+    if (
+        "background" in request.fields
+        and asks_for_background(request)
+        and await serve_background(gateway, call, principal, request, route)
+    ):
+        return
     state: State = await begin(gateway, call, principal, request, route)
     try:
         read_ahead(call, state.request, state.route)
@@ -57,7 +64,7 @@ async def get(gateway: Gateway, call: Call) -> None:
     identifier, _, part = _tail(call).partition("/")
     if part not in ("", "input_items"):
         raise NotFound("Invalid URL")
-    await admit(gateway, call, principal, None)
+    await admit_reading(gateway, call, principal)
     if part:
         await input_items(gateway, call, principal, identifier)
     else:
@@ -68,7 +75,7 @@ async def remove(gateway: Gateway, call: Call) -> None:
     """Delete a response."""
     principal = await authenticate(gateway, call)
     identifier = _tail(call)
-    await admit(gateway, call, principal, None)
+    await admit_reading(gateway, call, principal)
     await delete(gateway, call, principal, identifier)
 
 
@@ -78,7 +85,7 @@ async def post(gateway: Gateway, call: Call) -> None:
     identifier, _, part = _tail(call).partition("/")
     if part != "cancel":
         raise NotFound("Invalid URL")
-    await admit(gateway, call, principal, None)
+    await admit_reading(gateway, call, principal)
     await cancel(gateway, call, principal, identifier)
 
 

@@ -137,7 +137,7 @@ class State:
         return (
             self._store is not None
             and self._store.keeps_content
-            and not all(_keeps(target) for target in self.route.targets)
+            and not all(keeps(target) for target in self.route.targets)
         )
 
     async def _chain(self, identifier: str) -> list[Record]:
@@ -146,6 +146,10 @@ class State:
             if store is None:
                 raise Missing
             chain = await store.chain(self._key_id, identifier)
+            if chain[-1].running and store.is_live(self._key_id, identifier):
+                raise BadRequest(
+                    "The previous response is still being made.", param="previous_response_id"
+                )
             if chain[0].provider and len(chain) > 1:
                 raise Missing  # its provider kept responses once: what came before is there
         except Missing:
@@ -171,7 +175,7 @@ class State:
         if not chain and b"item_reference" not in body:
             return
         items = [item for record in chain for item in _items_of(record)]
-        given = await self._resolved(_decode_items(self._input), keeps=_keeps(first))
+        given = await self._resolved(_decode_items(self._input), keeps=keeps(first))
         if native:
             given = [item for item in given if not _is_unproven(item)]
             items = [_without_id(item) for item in items if not _is_unproven(item)]
@@ -225,13 +229,13 @@ class State:
     def _begun(self, response_id: str) -> None:
         """Remember who keeps a response, from its first event on: it can be cancelled."""
         target = self._call.target
-        if target is not None and _keeps(target):
+        if target is not None and keeps(target):
             self._pin(response_id, target)
 
     def _ended(self, last_event: bytes) -> None:
         """Keep a response that a provider has streamed and keeps not."""
         target = self._call.target
-        if target is None or _keeps(target):
+        if target is None or keeps(target):
             return
         try:
             self._keep(bytes(_decode_last(last_event).response))
@@ -241,7 +245,7 @@ class State:
     def keep_whole(self, whole: bytes, target: Target) -> bytes:
         """Keep a whole answer of a provider that speaks this API, or remember where it is."""
         if RESPONSE.name in target.paths:
-            if not _keeps(target):
+            if not keeps(target):
                 self._keep(whole)
             elif self._stored:
                 try:
@@ -290,7 +294,7 @@ async def begin(
     return state
 
 
-def _keeps(target: Target) -> bool:
+def keeps(target: Target) -> bool:
     """Whether the target's provider keeps responses itself."""
     return target.quirks.keeps_responses and RESPONSE.name in target.paths
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 from urllib.parse import parse_qs, quote
 
 import msgspec
 
 from tidegate.dialects.encode import encode_json
+from tidegate.endpoints.responses_ends import ended
+from tidegate.endpoints.responses_events import replay, stream_log
 from tidegate.errors import BadRequest, NotFound, Unavailable
 from tidegate.keys.principal import Principal
 from tidegate.pipeline.call import Call
@@ -16,7 +19,7 @@ from tidegate.pipeline.gateway import Gateway
 from tidegate.pipeline.operation import RESPONSE
 from tidegate.pipeline.settle import finish
 from tidegate.responses.record import Record
-from tidegate.responses.store import Missing
+from tidegate.responses.store import Missing, ResponseStore
 from tidegate.routing.target import Target
 from tidegate.upstream.answer import UpstreamFault
 
@@ -24,6 +27,8 @@ _JSON = b"content-type: application/json\r\n"
 _MAX_ANSWER_BYTES = 256 * 1024 * 1024
 _TIMEOUT_S = 60.0
 _MAX_LIMIT = 100
+_STOP_LOOK_S = 0.05
+_STOP_LOOKS = 100
 
 _decode_items = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
 
@@ -31,10 +36,25 @@ _decode_items = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
 async def retrieve(gateway: Gateway, call: Call, principal: Principal, identifier: str) -> None:
     """Answer with a response as it was."""
     record = await _find(gateway, principal, identifier)
-    if _query(call).get("stream", ["false"])[-1] == "true":
-        raise BadRequest("A response can only be streamed while it is made.", param="stream")
+    query = _query(call)
+    streams = query.get("stream", ["false"])[-1] == "true"
+    if record.provider and streams:
+        raise BadRequest(
+            "A response that its provider keeps cannot be streamed again here.", param="stream"
+        )
     if record.provider:
         await _forward(gateway, call, record, b"GET", f"/{quote(identifier, safe='')}")
+    elif streams:
+        after = query.get("starting_after", [""])[-1]
+        if after and not (after.isascii() and after.isdigit() and len(after) <= 9):
+            raise BadRequest("'starting_after' must be a number.", param="starting_after")
+        number = int(after) if after else -1
+        store = gateway.responses
+        assert store is not None
+        if record.background:
+            await stream_log(gateway, call, store, principal, identifier, number)
+        else:
+            replay(gateway, call, record, number)
     else:
         finish(gateway, call, 200, _JSON, record.response)
 
@@ -49,6 +69,8 @@ async def delete(gateway: Gateway, call: Call, principal: Principal, identifier:
         await store.delete(principal.key_id, identifier)
         finish(gateway, call, 200, _JSON, answer)
         return
+    if record.running:
+        await _stop(store, principal.key_id, identifier)
     await store.delete(principal.key_id, identifier)
     done = {"id": identifier, "object": "response", "deleted": True}
     finish(gateway, call, 200, _JSON, encode_json(done))
@@ -57,9 +79,33 @@ async def delete(gateway: Gateway, call: Call, principal: Principal, identifier:
 async def cancel(gateway: Gateway, call: Call, principal: Principal, identifier: str) -> None:
     """Cancel a response that a provider makes in the background."""
     record = await _find(gateway, principal, identifier)
-    if not record.provider:
+    if record.provider:
+        await _forward(gateway, call, record, b"POST", f"/{quote(identifier, safe='')}/cancel")
+        return
+    if not record.background:
         raise BadRequest("Only a response in the background can be cancelled.")
-    await _forward(gateway, call, record, b"POST", f"/{quote(identifier, safe='')}/cancel")
+    store = gateway.responses
+    assert store is not None
+    if record.running:
+        record = await _stop(store, principal.key_id, identifier)
+    finish(gateway, call, 200, _JSON, record.response)
+
+
+async def _stop(store: ResponseStore, key_id: str, identifier: str) -> Record:
+    """Ask the worker that makes a response to stop; return the response once it has ended.
+
+    Raises `Unavailable` where that takes too long.
+    """
+    try:
+        store.ask_to_cancel(key_id, identifier)
+    except OSError:
+        raise Unavailable("The gateway cannot stop this response now.") from None
+    for _ in range(_STOP_LOOKS):
+        record = await ended(store, key_id, identifier)
+        if not record.running:
+            return record
+        await asyncio.sleep(_STOP_LOOK_S)
+    raise Unavailable("The response has not stopped yet; ask again.", retry_after_s=1.0)
 
 
 async def input_items(gateway: Gateway, call: Call, principal: Principal, identifier: str) -> None:
@@ -123,7 +169,7 @@ async def _find(gateway: Gateway, principal: Principal, identifier: str) -> Reco
     try:
         if gateway.responses is None:
             raise Missing
-        return await gateway.responses.get(principal.key_id, identifier)
+        return await ended(gateway.responses, principal.key_id, identifier)
     except Missing:
         raise NotFound(f"Response with id '{identifier[:100]}' not found.") from None
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tidegate.errors import Forbidden, ModelNotFound
 from tidegate.limits.rules import Rule
+from tidegate.responses.jobs import Jobs
 
 if TYPE_CHECKING:
     from tidegate.config.snapshot import Snapshot
@@ -184,6 +185,7 @@ class Gateway:
         render_page: The metrics page.
         tracer: Begins traces; None where nothing is traced.
         responses: What the Responses API keeps; None where there is nowhere to keep it.
+        jobs: The responses that this worker makes in the background.
         objects: Whose files and batches those at providers are; None as above.
         is_ready: Whether new traffic should be sent here.
         chance: Source of numbers in [0, 1) for weights and jitter.
@@ -220,3 +222,4 @@ class Gateway:
         self.tracer: Tracer | None = None
         self.responses: ResponseStore | None = None
         self.objects: OwnedObjects | None = None
+        self.jobs = Jobs(loop)

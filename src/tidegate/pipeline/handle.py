@@ -159,6 +159,26 @@ async def admit(
         await admit_later(gateway, call, principal, route)
 
 
+async def admit_reading(gateway: Gateway, call: Call, principal: Principal) -> None:
+    """Pass all limits but those of concurrency, or raise `RateLimited`.
+
+    For what asks no model: work in the background may hold every place that a key has, and it
+    must be possible to look after it and to stop it.
+    """
+    checks = [
+        check
+        for check in call.state.checks(gateway.limiter, principal, call.exchange, None)
+        if not check.rule.is_concurrency
+    ]
+    if not checks:
+        gateway.meters.allowed.inc()
+        return
+    decision = gateway.limiter.admit(checks)
+    if decision is None:
+        decision = await gateway.limiter.admit_later(checks)
+    _note_decision(gateway, call, decision)
+
+
 def _note_decision(gateway: Gateway, call: Call, decision: Decision) -> None:
     meters = gateway.meters
     call.decision = decision

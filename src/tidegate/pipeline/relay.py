@@ -32,7 +32,7 @@ PROGRESS_S = 1.0
 #: How long an upstream may take to end its body after `[DONE]` before it is cut off.
 _AFTER_DONE_S = 1.0
 
-_STREAM_HEADERS = (
+STREAM_HEADERS = (
     b"content-type: text/event-stream; charset=utf-8\r\n"
     b"cache-control: no-cache\r\nx-accel-buffering: no\r\n"
 )
@@ -194,7 +194,7 @@ class StreamRelay:
         """Send the head of the client's answer."""
         call = self._call
         call.status = 200
-        lines = call.base_headers() + _STREAM_HEADERS
+        lines = call.base_headers() + STREAM_HEADERS
         if self._target is not None:
             lines += self._target.note
         lines += call.note if self._translation is None else self._translation.note

@@ -17,6 +17,8 @@ class Record(msgspec.Struct, omit_defaults=True):
         previous: Id of the response that it went on from; empty for none.
         provider: Configured name of the provider that keeps it; empty where we do.
         model: The provider's name of its model.
+        background: Whether it was made without a client.
+        running: Whether it was being made when this was written.
     """
 
     response: bytes = b""
@@ -25,6 +27,8 @@ class Record(msgspec.Struct, omit_defaults=True):
     previous: str = ""
     provider: str = ""
     model: str = ""
+    background: bool = False
+    running: bool = False
 
 
 encode_record = msgspec.msgpack.Encoder().encode

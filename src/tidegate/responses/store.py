@@ -1,6 +1,8 @@
 """Responses on disk: one file each, below the data directory.
 
-    responses/3f/3f9a…   named by a digest of the key's id and the response's
+    responses/3f/3f9a…          named by a digest of the key's id and the response's
+    responses/3f/3f9a….input    what it was asked with, where that is large
+    responses/3f/3f9a….events   what is told while it is made in the background
 
 Nobody finds a response without the key that made it: the name itself depends on it. A file is
 written beside its place and moved there, so that another worker, or the next process after a
@@ -28,6 +30,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from tidegate.responses.event_log import (
+    EventLog,
+    EventReader,
+    ask_to_cancel,
+    is_live,
+    remove_events,
+)
 from tidegate.responses.record import Record, decode_record, encode_record
 
 if TYPE_CHECKING:
@@ -103,7 +112,7 @@ class ResponseStore:
             staged: Its input, from `stage`; None where the record holds it.
         """
         place = self._place(key_id, response_id)
-        record.apart = staged is not None
+        record.apart = record.apart or staged is not None
         data = encode_record(record)
         try:
             try:
@@ -206,6 +215,26 @@ class ResponseStore:
             response_id = "" if record.provider else record.previous
         return found[::-1]
 
+    # --- in the background ------------------------------------------------------------------
+
+    def open_log(self, key_id: str, response_id: str) -> EventLog:
+        """Return a new log of a response that is going to be made here. Raises `OSError`."""
+        place = self._place(key_id, response_id)
+        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return EventLog(place)
+
+    def read_log(self, key_id: str, response_id: str) -> EventReader:
+        """Return the events of a response. Raises `OSError` where there are none."""
+        return EventReader(self._place(key_id, response_id))
+
+    def is_live(self, key_id: str, response_id: str) -> bool:
+        """Whether a response is being made by any worker."""
+        return is_live(self._place(key_id, response_id))
+
+    def ask_to_cancel(self, key_id: str, response_id: str) -> None:
+        """Ask the worker that makes a response to stop. Raises `OSError`."""
+        ask_to_cancel(self._place(key_id, response_id))
+
     # --- sweeping ---------------------------------------------------------------------------
 
     def _sweep_once(self) -> None:
@@ -284,6 +313,7 @@ def _write(place: Path, data: bytes, staged: Path | None = None) -> None:
 
 
 def _remove(place: Path) -> None:
+    remove_events(place)
     for path in (place, place.with_suffix(_BESIDE)):
         _unlink(path)
 

@@ -226,6 +226,10 @@ class DataPlane:
         rows = self._tap.take() if self._tap is not None else []
         return msgspec.msgpack.encode(rows) if rows else None
 
+    async def finish_jobs(self, within_s: float) -> bool:
+        """Let what runs without a client end, or end it; False where that was needed."""
+        return await self._gateway.jobs.finish(within_s)
+
     def close(self) -> None:
         """Close idle connections to providers and write out the log."""
         self._upstreams.close()

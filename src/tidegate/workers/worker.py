@@ -104,6 +104,9 @@ class Plane(Protocol):
     def recent_rows(self, is_watched: bool) -> bytes | None:
         """Return requests settled since the last call, packed; collect more while watched."""
 
+    async def finish_jobs(self, within_s: float) -> bool:
+        """Let what runs without a client end, or end it; False where that was needed."""
+
     def close(self) -> None:
         """Close what is open, write what is not written."""
 
@@ -330,6 +333,7 @@ class Worker:
         if self._page_listener is not None:
             self._page_listener.close()
         before = len(self._server.running)
+        draining.append(self.loop.create_task(self._plane.finish_jobs(order.drain_s)))
         whole = all(await asyncio.gather(*draining))
         self._finish(EXIT_OK, 0 if whole else max(1, before))
 
@@ -346,6 +350,8 @@ class Worker:
         if self._server is not None:
             cut = len(self._server.running)
             await asyncio.gather(*(server.stop() for server in self._servers()))
+        if self._plane is not None:
+            await self._plane.finish_jobs(0.0)
         self._finish(code, cut)
 
     def _finish(self, code: int, cut: int) -> None:
