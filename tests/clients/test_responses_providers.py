@@ -126,6 +126,26 @@ def test_a_provider_s_responses_are_one_key_s_too(
         client.responses.retrieve(unpinned.id)
 
 
+def test_compaction_is_the_provider_s_own(
+    client: openai.OpenAI, native: ResponsesUpstream, gateway: RunningGateway
+) -> None:
+    """Passed on where there is one, with its usage; elsewhere 404; what is sealed is refused."""
+    before = counters(gateway.page())("tidegate_tokens_total", provider="keeper")
+    made = client.responses.compact(model="kept", input="a long story", instructions="be brief")
+    assert native.seen[-1][1] == "/v1/responses/compact"
+    assert native.last == {"model": "gpt", "input": "a long story", "instructions": "be brief"}
+    (item,) = made.output
+    assert (item.type, made.usage.total_tokens) == ("compaction", 14)
+    used = counters(gateway.page())("tidegate_tokens_total", provider="keeper")
+    assert used > before
+    with pytest.raises(openai.NotFoundError, match="compacts no conversations"):
+        client.responses.compact(model="chatty", input="a long story")
+    sealed: Any = item.model_dump(exclude_none=True)
+    for model, given in (("chatty", sealed), ("thinker", {"type": "compaction_trigger"})):
+        with pytest.raises(openai.BadRequestError, match="compacted conversation"):
+            client.responses.create(model=model, input=[given, {"role": "user", "content": "x"}])
+
+
 def test_a_response_cannot_leave_its_provider(client: openai.OpenAI) -> None:
     """A model of another provider does not know what came before, and that is said."""
     made = client.responses.create(model="kept", input="one")

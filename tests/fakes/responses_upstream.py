@@ -93,6 +93,8 @@ class ResponsesUpstream:
             _reply(request, 200, {"input_tokens": COUNTED})
         elif request.path == "/v1/responses/input_tokens":
             self._count(request, body)
+        elif request.path == "/v1/responses/compact":
+            self._compact(request, body)
         elif request.path == "/v1/responses":
             self._create(request, body)
         else:
@@ -114,6 +116,11 @@ class ResponsesUpstream:
             _stream(request, _events(response, cut=body["model"] == "cuts"))
         else:
             _reply(request, 200, response)
+
+    def _compact(self, request: BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
+        item = {"id": "cmp_1", "type": "compaction", "encrypted_content": ENCRYPTED}
+        _reply(request, 200, {"id": "resp_cmp", "object": "response.compaction", "created_at": 1,
+                              "output": [item], "usage": USAGE})  # fmt: skip
 
     def _count(self, request: BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
         previous = body.get("previous_response_id")

@@ -110,6 +110,7 @@ _SIGNS: Final[Mapping[str, tuple[bytes, ...]]] = MappingProxyType(
         "moderations": (),
         "responses": _RESPONSES,
         "responses_input_tokens": _RESPONSES,
+        "responses_compact": _RESPONSES,
         "anthropic": _MESSAGES,
         "anthropic_count_tokens": _MESSAGES,
         "gemini": _GEMINI,

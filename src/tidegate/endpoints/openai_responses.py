@@ -17,6 +17,7 @@ from tidegate.dialects.openai.request import ModelRequest
 from tidegate.dialects.responses import RESPONSES
 from tidegate.endpoints.ownership import check_named, watches
 from tidegate.endpoints.responses_background import asks_for_background, serve_background
+from tidegate.endpoints.responses_compact import check_sealed
 from tidegate.endpoints.responses_state import State, begin
 from tidegate.endpoints.responses_stored import cancel, delete, input_items, retrieve
 from tidegate.errors import NotFound
@@ -43,6 +44,7 @@ async def create(gateway: Gateway, call: Call) -> None:
     call.model = route.name
     if watches(gateway, call):
         await check_named(gateway, call, principal, body, route)
+    check_sealed(request, route)
     if (
         "background" in request.fields
         and asks_for_background(request)

@@ -13,6 +13,7 @@ from tidegate.endpoints import (
     openai_media,
     openai_responses,
     provider_passthrough,
+    responses_compact,
     responses_count,
     seed_chat,
 )
@@ -28,6 +29,7 @@ def route_table(*, has_page: bool = True) -> RouteTable:
             *openai_files.ENDPOINTS,
             *models.ENDPOINTS,
             *openai_responses.ENDPOINTS,
+            *responses_compact.ENDPOINTS,
             *responses_count.ENDPOINTS,
             *anthropic_messages.ENDPOINTS,
             *gemini.ENDPOINTS,

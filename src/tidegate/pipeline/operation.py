@@ -93,6 +93,9 @@ RESPONSE = Operation(
     forwards=OPENAI,
     foreign=(TEXT_SIGN, response_without_foreign),
 )
+RESPONSE_COMPACTION = Operation(
+    "responses_compact", usage_of_response, _responses_stream, forwards=OPENAI
+)
 RESPONSE_COUNT = Operation(
     "responses_input_tokens",
     no_usage,

@@ -39,6 +39,7 @@ OPERATIONS: Final[Mapping[str, Mapping[str, Paths]]] = MappingProxyType(
         "responses": {
             "responses": _same("/responses"),
             "responses_input_tokens": _same("/responses/input_tokens"),
+            "responses_compact": _same("/responses/compact"),
         },
         "anthropic": {
             "anthropic": _same("/v1/messages"),
