@@ -2,8 +2,8 @@
 
 `requirements.lock` holds what the gateway runs with; `requirements-dev.lock` that, what extras add,
 and the `dev` group. The frameworks that tests play have a lock file and an environment of their
-own, so that they never hold back what the gateway is tested with. Run by `make lock`, on the oldest supported Python, whose backports others
-simply do not need.
+own, so that they never hold back what the gateway is tested with. Run by `make lock`, on the
+oldest supported Python, whose backports others simply do not need.
 """
 
 from __future__ import annotations
