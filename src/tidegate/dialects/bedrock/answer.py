@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import msgspec
 
+from tidegate.dialects.answer_reader import usage_reader
 from tidegate.dialects.neutral import (
     Choice,
     FinishReason,
@@ -88,7 +89,6 @@ class _Answer(msgspec.Struct, rename="camel"):
 
 
 _decode_answer = msgspec.json.Decoder(_Answer).decode
-_decode_usage = msgspec.json.Decoder(WireUsage | None).decode
 _decode_block = msgspec.json.Decoder(_Block).decode
 
 
@@ -108,13 +108,7 @@ def neutral_usage(wire: WireUsage) -> Usage | None:
     return Usage(*counts)
 
 
-def read_usage(raw: msgspec.Raw) -> Usage | None:
-    """Read a usage object; one that is none of the dialect's counts as none."""
-    try:
-        wire = _decode_usage(raw)
-    except UNREADABLE:
-        return None
-    return None if wire is None else neutral_usage(wire)
+read_usage = usage_reader(WireUsage, neutral_usage)
 
 
 def decode_answer(body: bytes) -> NeutralAnswer:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import msgspec
 
+from tidegate.dialects.answer_reader import usage_reader
 from tidegate.dialects.neutral import (
     Choice,
     FinishReason,
@@ -97,7 +98,6 @@ class _Error(msgspec.Struct):
 
 
 _decode_answer = msgspec.json.Decoder(_Answer).decode
-_decode_usage = msgspec.json.Decoder(WireUsage | None).decode
 _decode_error = msgspec.json.Decoder(_Error).decode
 
 
@@ -116,13 +116,7 @@ def neutral_usage(wire: WireUsage) -> Usage | None:
     return Usage(*counts)
 
 
-def read_usage(raw: msgspec.Raw) -> Usage | None:
-    """Read a usage object; one that is none of the dialect's counts as none."""
-    try:
-        wire = _decode_usage(raw)
-    except UNREADABLE:
-        return None
-    return None if wire is None else neutral_usage(wire)
+read_usage = usage_reader(WireUsage, neutral_usage)
 
 
 def decode_answer(body: bytes) -> NeutralAnswer:

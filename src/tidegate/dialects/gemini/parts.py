@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from tidegate.dialects.answer_reader import usage_reader
 from tidegate.dialects.neutral import FinishReason
 from tidegate.dialects.reading import note
 from tidegate.dialects.unreadable import UNREADABLE
@@ -117,17 +118,10 @@ class _Answer(msgspec.Struct, rename="camel"):
     usage_metadata: msgspec.Raw = msgspec.Raw(b"null")
 
 
-_decode_usage = msgspec.json.Decoder(WireUsage | None).decode
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 
 
-def read_usage(raw: msgspec.Raw) -> Usage | None:
-    """Read a usage object; one that is none of the dialect's counts as none."""
-    try:
-        wire = _decode_usage(raw)
-    except UNREADABLE:
-        return None
-    return None if wire is None else neutral_usage(wire)
+read_usage = usage_reader(WireUsage, neutral_usage)
 
 
 def usage_of_answer(body: bytes) -> Usage | None:
