@@ -88,8 +88,8 @@ def test_check_tells_each_problem_on_a_line(tidegate: Run, tmp_path: Path) -> No
     assert result.stderr.splitlines() == [
         "providers.acme.api_key: environment variable NOT is not set (line 3)",
         "keys.ci.secret: environment variable NOT_SET is not set (line 6)",
-        "bogus: unknown field; there is default_limits, keys, ledger, limits, logging, metrics, "
-        "models, providers, responses, routing, server, stores, tracing (line 7)",
+        "bogus: unknown field; there is default_limits, files, keys, ledger, limits, logging, "
+        "metrics, models, providers, responses, routing, server, stores, tracing (line 7)",
     ]
 
 
