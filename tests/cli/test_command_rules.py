@@ -229,7 +229,7 @@ def test_providers_are_listed(tidegate: Run) -> None:
     # What nobody has checked is called so, for people and for programs.
     unverified = [line.split()[0] for line in lines if line.endswith(" unverified")]
     assert unverified == [row["name"] for row in rows if row["checked_on"] is None]
-    assert "vertex" in unverified
+    assert "hyperbolic" in unverified
 
 
 def test_unknown_commands_are_usage_errors(tidegate: Run) -> None:

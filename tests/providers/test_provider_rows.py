@@ -114,6 +114,25 @@ def test_a_row_is_fit_for_use(name: str) -> None:
     assert row.docs_url.startswith("https://") or row.base_url == ""
     if row.checked_on is not None:  # None: nobody has checked it, and the tables say so
         assert date(2026, 1, 1) <= date.fromisoformat(row.checked_on) <= date(2036, 1, 1)
+    assert row.checked_on is not None or not row.checked_in
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_row_can_be_asked_for_what_it_documents(name: str) -> None:
+    """Responses among its endpoints are of no use without the dialect, nor the other way round."""
+    row = providers_by_name()[name]
+    if name in ("fireworks", "openai-compatible"):  # the one is unread, the other is anybody's
+        return
+    assert ("responses" in row.capabilities) == ("responses" in row.dialects)
+    assert (
+        ("chat" in row.capabilities) or row.dialects == ("responses",) or "openai" in row.dialects
+    )
+
+
+@pytest.mark.parametrize("name", ["deepseek", "lmstudio", "mistral", "ollama", "together"])
+def test_a_limit_goes_by_the_name_that_the_provider_knows(name: str) -> None:
+    """Under the other name it is refused or, worse, passed over."""
+    assert providers_by_name()[name].quirks.wire.max_tokens_field == "max_tokens"
 
 
 def test_there_is_a_row_for_every_provider_that_people_ask_for() -> None:

@@ -34,7 +34,7 @@ def providers(
             ",".join(row.dialects),
             where(row),
             row.env_key or "-",
-            row.checked_on or "unverified",
+            " ".join(filter(None, (row.checked_on, row.checked_in))) or "unverified",
         )
         for row in table.values()
     ]

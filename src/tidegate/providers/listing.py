@@ -18,8 +18,9 @@ What can stand as `kind` of a provider; `tidegate providers` lists the same.
 How to configure one, and how to add a row, is in the [guide](../guides/providers.md).
 
 "key from" is the environment variable that fills in `api_key`, for the provider's own address only.
-"checked" is the day on which the linked page was read for this row; **unverified** rows were
-written from general knowledge, and nobody has held them against the page yet.
+"checked" is the day on which the linked page, or the provider's SDK or source that is named beside
+it, was read for this row; **unverified** rows were written from general knowledge, and nobody has
+held them against the page yet.
 A word in capitals or braces in an address is yours to fill in.
 A dialect is a wire format, the preferred one first: a client of another one is translated.
 
@@ -51,6 +52,7 @@ def as_data(row: Provider) -> dict[str, Any]:
         "example_url": row.example_url,
         "docs_url": row.docs_url,
         "checked_on": row.checked_on,
+        "checked_in": row.checked_in,
         "auth": row.auth,
         "dialects": row.dialects,
         "capabilities": row.capabilities,
@@ -87,6 +89,8 @@ def render(rows: Iterable[Provider]) -> str:
         checked = f"[{row.checked_on or '**unverified**'}]({row.docs_url})"
         if not row.docs_url.startswith("https://"):
             checked = row.checked_on or "**unverified**"
+        if row.checked_in:
+            checked += f", {row.checked_in}"
         cells = (
             f"`{row.name}`",
             row.title,

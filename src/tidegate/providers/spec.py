@@ -72,8 +72,10 @@ class Provider:
             no file names any.
         starter_models: Model names offered when it was discovered.
         docs_url: Its documentation.
-        checked_on: Day on which that page, or a stored copy of it, was read for this row,
-            `YYYY-MM-DD`. None: written from general knowledge, nobody has checked it.
+        checked_on: Day on which that page, or a stored copy of it, or what `checked_in` names,
+            was read for this row, `YYYY-MM-DD`. None: written from general knowledge, nobody has
+            checked it.
+        checked_in: What else of the provider's own was read, such as its SDK and the version.
         quirks: Where it differs from the API that it is compatible with.
     """
 
@@ -82,6 +84,7 @@ class Provider:
     base_url: str | None
     docs_url: str
     checked_on: str | None = None
+    checked_in: str = ""
     example_url: str = ""
     auth: str = "bearer"
     dialects: tuple[str, ...] = ("openai",)

@@ -9,7 +9,8 @@ PROVIDER = Provider(
     title="Cerebras",
     base_url="https://api.cerebras.ai/v1",
     docs_url="https://inference-docs.cerebras.ai/resources/openai",
-    checked_on="2026-11-24",
+    checked_on="2026-12-01",
+    checked_in="cerebras-cloud-sdk 1.91.0",
     env_key="CEREBRAS_API_KEY",
     capabilities=("chat", "completions"),
 )

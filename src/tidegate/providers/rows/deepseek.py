@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tidegate.providers.spec import Provider
+from tidegate.dialects.wire import Quirks as WireQuirks
+from tidegate.providers.spec import Provider, Quirks
 
 PROVIDER = Provider(
     name="deepseek",
@@ -12,4 +13,7 @@ PROVIDER = Provider(
     checked_on="2026-11-24",
     env_key="DEEPSEEK_API_KEY",
     capabilities=("chat",),
+    quirks=Quirks(
+        wire=WireQuirks(max_tokens_field="max_tokens", reasoning_field="reasoning_content"),
+    ),
 )

@@ -12,6 +12,8 @@ PROVIDER = Provider(
     title="Jina AI",
     base_url="https://api.jina.ai/v1",
     docs_url="https://jina.ai/embeddings/",
+    checked_on="2026-12-01",
+    checked_in="its meta-prompt of September 2025",
     env_key="JINA_API_KEY",
     capabilities=("embeddings",),
     quirks=Quirks(models_path=""),

@@ -10,7 +10,10 @@ PROVIDER = Provider(
     title="LocalAI",
     base_url="http://localhost:8080/v1",
     docs_url="https://localai.io/docs/overview/",
+    checked_on="2026-12-01",
+    checked_in="source of August 2026",
     key_required=False,
-    capabilities=("chat", "completions", "embeddings"),
+    dialects=("openai", "responses"),
+    capabilities=("chat", "completions", "embeddings", "moderations", "responses"),
     quirks=Quirks(wire=WireQuirks(max_tokens_field="max_tokens")),
 )

@@ -6,6 +6,7 @@ stream anyway, so it is not asked for it.
 
 from __future__ import annotations
 
+from tidegate.dialects.wire import Quirks as WireQuirks
 from tidegate.providers.spec import Provider, Quirks
 
 PROVIDER = Provider(
@@ -13,8 +14,9 @@ PROVIDER = Provider(
     title="Mistral AI",
     base_url="https://api.mistral.ai/v1",
     docs_url="https://docs.mistral.ai/api",
-    checked_on="2026-11-24",
+    checked_on="2026-12-01",
+    checked_in="mistralai 3.7.0",
     env_key="MISTRAL_API_KEY",
-    quirks=Quirks(stream_usage=False),
+    quirks=Quirks(stream_usage=False, wire=WireQuirks(max_tokens_field="max_tokens")),
     capabilities=("chat", "embeddings", "moderations"),
 )

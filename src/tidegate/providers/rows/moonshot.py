@@ -13,10 +13,9 @@ PROVIDER = Provider(
     title="Moonshot AI",
     base_url="https://api.moonshot.ai/v1",
     docs_url="https://platform.kimi.com/docs/api/overview",
-    checked_on="2026-11-24",
+    checked_on="2026-12-01",
+    checked_in="its OpenAPI document",
     env_key="MOONSHOT_API_KEY",
     capabilities=("chat",),
-    quirks=Quirks(
-        wire=WireQuirks(max_tokens_field="max_tokens", reasoning_field="reasoning_content"),
-    ),
+    quirks=Quirks(wire=WireQuirks(reasoning_field="reasoning_content")),
 )

@@ -9,7 +9,8 @@ PROVIDER = Provider(
     title="NVIDIA NIM",
     base_url="https://integrate.api.nvidia.com/v1",
     docs_url="https://docs.api.nvidia.com/nim/reference/",
-    checked_on="2026-11-24",
+    checked_on="2026-12-01",
+    checked_in="langchain-nvidia-ai-endpoints 1.5.0",
     env_key="NVIDIA_API_KEY",
     capabilities=("chat", "completions", "embeddings"),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tidegate.dialects.wire import Quirks as WireQuirks
 from tidegate.providers.spec import Provider, Quirks
 
 PROVIDER = Provider(
@@ -9,10 +10,12 @@ PROVIDER = Provider(
     title="Ollama",
     base_url="http://localhost:11434/v1",
     docs_url="https://docs.ollama.com/api/openai-compatibility",
-    checked_on="2026-11-24",
+    checked_on="2026-12-01",
+    checked_in="source of August 2026",
     key_required=False,
     env_base_url="OLLAMA_BASE_URL",
     starter_models=("llama3.1",),
-    capabilities=("chat", "completions", "embeddings"),
-    quirks=Quirks(native_models=True),
+    dialects=("openai", "responses"),
+    capabilities=("chat", "completions", "embeddings", "responses"),
+    quirks=Quirks(native_models=True, wire=WireQuirks(max_tokens_field="max_tokens")),
 )

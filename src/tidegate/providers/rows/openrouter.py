@@ -9,8 +9,9 @@ PROVIDER = Provider(
     title="OpenRouter",
     base_url="https://openrouter.ai/api/v1",
     docs_url="https://openrouter.ai/docs/api-reference/overview",
-    checked_on="2026-11-24",
+    checked_on="2026-12-01",
+    checked_in="openrouter 1.3.84",
     env_key="OPENROUTER_API_KEY",
     dialects=("openai", "responses"),
-    capabilities=("chat", "completions", "embeddings", "responses"),
+    capabilities=("chat", "embeddings", "responses"),
 )

@@ -1,21 +1,22 @@
 """Perplexity.
 
-It offers OpenAI's Responses format; its chat completions ended in September 2026. So it is
-not offered by itself as long as this gateway serves no `/v1/responses`.
+It is asked in OpenAI's Responses format, in which it offers models of many makers; clients of
+other APIs are translated. Its chat completions are not below this address.
 """
 
 from __future__ import annotations
 
-from tidegate.providers.spec import Provider, Quirks
+from tidegate.providers.spec import Provider
 
 PROVIDER = Provider(
     name="perplexity",
     title="Perplexity",
     base_url="https://api.perplexity.ai/v1",
     docs_url="https://docs.perplexity.ai/docs/grounded-llm/openai-compatibility",
-    checked_on="2026-11-24",
+    checked_on="2026-12-01",
+    checked_in="perplexityai 0.46.1",
     env_key="PERPLEXITY_API_KEY",
+    dialects=("responses",),
     discover=False,
-    quirks=Quirks(stream_usage=False),
     capabilities=("responses",),
 )

@@ -9,7 +9,9 @@ PROVIDER = Provider(
     title="SambaNova",
     base_url="https://api.sambanova.ai/v1",
     docs_url="https://docs.sambanova.ai/docs/en/features/openai-compatibility",
-    checked_on="2026-11-24",
+    checked_on="2026-12-01",
+    checked_in="sambanova 1.13.0",
     env_key="SAMBANOVA_API_KEY",
-    capabilities=("chat", "embeddings"),
+    dialects=("openai", "responses"),
+    capabilities=("chat", "completions", "embeddings", "responses"),
 )

@@ -1,4 +1,7 @@
-"""StepFun."""
+"""StepFun.
+
+Accounts outside China: `base_url: https://api.stepfun.ai/v1`.
+"""
 
 from __future__ import annotations
 

@@ -13,8 +13,9 @@ PROVIDER = Provider(
     title="Text Generation Inference",
     base_url="http://localhost:3000/v1",
     docs_url="https://huggingface.co/docs/text-generation-inference/messages_api",
-    checked_on="2026-11-24",
+    checked_on="2026-12-01",
+    checked_in="source of January 2026",
     key_required=False,
-    capabilities=("chat",),
+    capabilities=("chat", "completions"),
     quirks=Quirks(wire=WireQuirks(max_tokens_field="max_tokens")),
 )
