@@ -303,6 +303,11 @@ class Vertex(Cloud):
             f"{gemini}:streamGenerateContent?alt=sse": lambda: _gemini(is_stream=True),
             f"{claude}:rawPredict": lambda: self._claude(is_stream=False),
             f"{claude}:streamRawPredict": lambda: self._claude(is_stream=True),
+            f"{self.HOME}/anthropic/models/count-tokens:rawPredict": self._count_claude,
+            f"{gemini}:countTokens": self._count_gemini,
+            f"{self.HOME}/google/models/text-embedding-005:predict": self._predict,
+            f"{self.HOME.replace('/v1/', '/v1beta1/')}/google/models/gemini-embedding-001"
+            ":batchEmbedContents": self._embed,
         }
         route = routes.get(unquote(path))
         return refuse(f"no such path: {path}", 404) if route is None else route()
@@ -321,6 +326,41 @@ class Vertex(Cloud):
         token = f"google-token-{len(self.issued) + 1:04}"
         self.issued.add(token)
         answer = {"access_token": token, "expires_in": 3599, "token_type": "Bearer"}
+        return 200, "application/json", json.dumps(answer).encode()
+
+    def _count_claude(self) -> Answer:
+        body = self.last
+        if body.get("anthropic_version") != "vertex-2023-10-16" or body["model"] != self.CLAUDE:
+            return refuse("anthropic_version and model: Field required", 400)
+        return 200, "application/json", json.dumps({"input_tokens": 23}).encode()
+
+    def _count_gemini(self) -> Answer:
+        known = {"contents", "systemInstruction", "tools", "generationConfig"}
+        if "contents" not in self.last or not self.last.keys() <= known:
+            return refuse("Invalid JSON payload received", 400)
+        return 200, "application/json", json.dumps({"totalTokens": 31}).encode()
+
+    def _predict(self) -> Answer:
+        if not self.last.keys() <= {"instances", "parameters"} or not all(
+            isinstance(one["content"], str) and one.keys() <= {"content", "task_type", "title"}
+            for one in self.last["instances"]
+        ):
+            return refuse("Invalid instance", 400)
+        statistics = {"token_count": 3, "truncated": False}
+        found = [
+            {"embeddings": {"values": [0.5, float(at)], "statistics": statistics}}
+            for at, _ in enumerate(self.last["instances"])
+        ]
+        return 200, "application/json", json.dumps({"predictions": found}).encode()
+
+    def _embed(self) -> Answer:
+        if self.last.keys() != {"requests"} or not all(
+            one["content"]["role"] == "user" and one.keys() <= {"content", "embedContentConfig"}
+            for one in self.last["requests"]
+        ):
+            return refuse("Invalid JSON payload received", 400)
+        found = [{"values": [0.25, float(at)]} for at, _ in enumerate(self.last["requests"])]
+        answer = {"embeddings": found, "usageMetadata": {"promptTokenCount": 7}}
         return 200, "application/json", json.dumps(answer).encode()
 
     def _claude(self, *, is_stream: bool) -> Answer:

@@ -11,6 +11,7 @@ import anthropic
 import openai
 import pytest
 from cloud_fakes import TEXT, Azure, Bedrock, Ollama, Vertex
+from google import genai
 from tests.running import RunningGateway
 
 pytestmark = pytest.mark.process
@@ -77,6 +78,8 @@ models:
   keyed: {{targets: [{{provider: keyed, model: "{bedrock.MODEL}"}}]}}
   gemini: {{targets: [google/gemini-2.5-flash]}}
   claude: {{targets: [google/{vertex.CLAUDE}]}}
+  embed-old: {{targets: [google/text-embedding-005]}}
+  embed-new: {{targets: [google/gemini-embedding-001]}}
 keys:
   sdk: {{secret: env:SDK_KEY}}
 """
@@ -163,6 +166,60 @@ def test_claude_on_vertex_gets_its_caller_s_own_bytes(
         "stream": True,
         "anthropic_version": "vertex-2023-10-16",
     }
+
+
+def test_vertex_counts_tokens_itself(gateway: RunningGateway, vertex: Vertex) -> None:
+    """Claude's by one path for all models, which keeps the model in the body; Gemini's its own."""
+    with anthropic.Anthropic(base_url=gateway.url, api_key=KEY, max_retries=0) as client:
+        counted = client.messages.with_raw_response.count_tokens(
+            model="claude", messages=[{"role": "user", "content": "hi"}]
+        )
+    assert counted.parse().input_tokens == 23
+    assert counted.headers["x-tidegate-usage"] != "estimated"
+    assert vertex.last["model"] == vertex.CLAUDE
+    with _genai(gateway) as client:
+        assert client.models.count_tokens(model="gemini", contents="hi").total_tokens == 31
+
+
+@pytest.mark.parametrize(
+    ("model", "first", "tokens"), [("embed-old", 0.5, 6), ("embed-new", 0.25, 7)]
+)
+def test_vertex_embeds_by_the_method_of_the_model(
+    gateway: RunningGateway, client: openai.OpenAI, model: str, first: float, tokens: int
+) -> None:
+    """Both lines of models, for OpenAI's SDK and for Google's, with the tokens that it tells."""
+    answer = client.embeddings.create(model=model, input=["a", "b"], dimensions=2)
+    assert [one.embedding for one in answer.data] == [[first, 0.0], [first, 1.0]]
+    assert answer.usage.prompt_tokens == tokens
+    with _genai(gateway) as google:
+        found = google.models.embed_content(
+            model=model, contents=["a"], config={"task_type": "RETRIEVAL_QUERY", "title": "t"}
+        )
+    assert found.embeddings is not None
+    assert found.embeddings[0].values == [first, 0.0]
+
+
+def test_vertex_is_told_what_vectors_are_for(
+    gateway: RunningGateway, client: openai.OpenAI, vertex: Vertex
+) -> None:
+    """Each method has its own place for that."""
+    config = {"task_type": "RETRIEVAL_QUERY", "output_dimensionality": 2}
+    with _genai(gateway) as google:
+        google.models.embed_content(model="embed-old", contents=["a"], config=config)  # type: ignore[arg-type]
+        assert vertex.last == {
+            "instances": [{"content": "a", "task_type": "RETRIEVAL_QUERY"}],
+            "parameters": {"outputDimensionality": 2},
+        }
+        google.models.embed_content(model="embed-new", contents=["a"], config=config)  # type: ignore[arg-type]
+    wanted = {"taskType": "RETRIEVAL_QUERY", "outputDimensionality": 2}
+    assert [one["embedContentConfig"] for one in vertex.last["requests"]] == [wanted]
+    with pytest.raises(openai.BadRequestError):  # a model of embeddings does not chat
+        _ask(client, "embed-old")
+
+
+def _genai(gateway: RunningGateway) -> genai.Client:
+    options = genai.types.HttpOptions(base_url=gateway.url)
+    return genai.Client(api_key=KEY, vertexai=False, http_options=options)
 
 
 @pytest.mark.parametrize("name", ["keyed/..", "keyed/.", "azure-dated/.."])

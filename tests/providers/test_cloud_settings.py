@@ -140,7 +140,12 @@ def test_vertex_is_in_a_project_and_a_location(tmp_path: Path) -> None:
     assert found.base_url == "https://europe-west4-aiplatform.googleapis.com"
     home = "/v1/projects/acme/locations/europe-west4/publishers"
     assert found.operations["gemini"][0] == f"{home}/google/models/{{model}}:generateContent"
-    assert [family.prefix for family in found.families] == ["claude-"]
+    assert [family.prefix for family in found.families] == [
+        "claude-",
+        "text-embedding-",
+        "text-multilingual-embedding-",
+        "gemini-embedding-",
+    ]
     raw = found.families[0].operations["anthropic"]
     assert raw[1] == f"{home}/anthropic/models/{{model}}:streamRawPredict"
     assert isinstance(found.signing, GoogleSigning)
@@ -149,6 +154,8 @@ def test_vertex_is_in_a_project_and_a_location(tmp_path: Path) -> None:
     env = {"GOOGLE_CLOUD_LOCATION": "global", "GOOGLE_CLOUD_PROJECT": "other"}
     found = _provider(tmp_path, "kind: vertex", env)
     assert found.base_url == "https://aiplatform.googleapis.com"
+    found = _provider(tmp_path, "kind: vertex", {**env, "GOOGLE_CLOUD_LOCATION": "eu"})
+    assert found.base_url == "https://aiplatform.eu.rep.googleapis.com"
     assert found.signing is not None
 
 

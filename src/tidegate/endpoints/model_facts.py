@@ -21,6 +21,8 @@ _CAPABILITIES: Final = {
     "embeddings": "embeddings",
     "gemini_embed": "embeddings",
     "cohere_embed": "embeddings",
+    "vertex_predict": "embeddings",
+    "vertex_batch_embed": "embeddings",
     "moderations": "moderations",
 }
 _RATES: Final = ("input", "cached_input", "cache_write", "output")

@@ -282,12 +282,12 @@ def _prepare(
         if operation.foreign is not None and operation.foreign[0] in body:
             body = without_foreign(gateway, call, route, target, body)
         if target.reshape is not None:
-            body = target.reshape(body)
+            body = target.reshape(operation.name, body)
         return path, call.plan.forwarded, body, None
     call.note = b""
     translation = translate(call, request, route, target)
     if target.reshape is not None:
-        translation.body = target.reshape(translation.body)
+        translation.body = target.reshape(translation.back.name, translation.body)
     return translation.path, translation.lines, translation.body, translation
 
 

@@ -69,9 +69,20 @@ class BedrockProvider(Provider):
         return Placement(base_url, self.operations(dialects))
 
 
+def _vertex_origin(location: str) -> str:
+    """Return where Vertex AI is: in a region, in one of two groups of regions, or anywhere."""
+    if location in ("us", "eu"):
+        return f"https://aiplatform.{location}.rep.googleapis.com"
+    region = "" if location == "global" else f"{location}-"
+    return f"https://{region}aiplatform.googleapis.com"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VertexProvider(Provider):
-    """Google Vertex AI: Google's models, and Anthropic's in their own format."""
+    """Google Vertex AI: Google's models, and Anthropic's in their own format.
+
+    Models of embeddings have methods of their own, one for each line of models, told by the name.
+    """
 
     @override
     def place(
@@ -87,8 +98,7 @@ class VertexProvider(Provider):
                 raise ValueError(f"google.{name}: is needed; or set {variable}")
         location, project = options["location"], options["project"]
         if base_url is None:
-            region = "" if location == "global" else f"{location}-"
-            base_url = f"https://{region}aiplatform.googleapis.com"
+            base_url = _vertex_origin(location)
         home = f"/v1/projects/{project}/locations/{location}/publishers"
         google = {
             name: (f"{home}/google{whole}", f"{home}/google{stream}")
@@ -96,10 +106,26 @@ class VertexProvider(Provider):
         }
         for name in ("gemini_embed", "gemini_batch_embed"):  # of the Gemini API alone
             google.pop(name, None)
+        anthropic = f"{home}/anthropic/models"
         claude: dict[str, Paths] = {
             "anthropic": (
-                f"{home}/anthropic/models/{{model}}:rawPredict",
-                f"{home}/anthropic/models/{{model}}:streamRawPredict",
-            )
+                f"{anthropic}/{{model}}:rawPredict",
+                f"{anthropic}/{{model}}:streamRawPredict",
+            ),
+            # One path for all models: the model stands in the body.
+            "anthropic_count_tokens": (f"{anthropic}/count-tokens:rawPredict",) * 2,
         }
-        return Placement(base_url, google, (ModelFamily("claude-", claude, "vertex-anthropic"),))
+        predict: dict[str, Paths] = {
+            "vertex_predict": (f"{home}/google/models/{{model}}:predict",) * 2
+        }
+        beta = home.replace("/v1/", "/v1beta1/", 1)
+        embed: dict[str, Paths] = {
+            "vertex_batch_embed": (f"{beta}/google/models/{{model}}:batchEmbedContents",) * 2
+        }
+        families = (
+            ModelFamily("claude-", claude, "vertex-anthropic"),
+            ModelFamily("text-embedding-", predict),
+            ModelFamily("text-multilingual-embedding-", predict),
+            ModelFamily("gemini-embedding-", embed),
+        )
+        return Placement(base_url, google, families)

@@ -120,7 +120,7 @@ class Target:
         self.max_output_tokens: int | None = None
         self.capabilities: frozenset[str] = frozenset()
         self.signer: Signer | None = None
-        self.reshape: Callable[[bytes], bytes] | None = None
+        self.reshape: Callable[[str, bytes], bytes] | None = None
         self.note = b"x-tidegate-provider: " + provider.encode("ascii", "replace") + b"\r\n"
         self._base_path = base_path
         self._origin_lines = origin_lines

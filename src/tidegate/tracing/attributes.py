@@ -42,6 +42,8 @@ _OPERATIONS: Final = MappingProxyType(
         "gemini_embed": "embeddings",
         "gemini_batch_embed": "embeddings",
         "cohere_embed": "embeddings",
+        "vertex_predict": "embeddings",
+        "vertex_batch_embed": "embeddings",
     }
 )
 #: Kind of a provider → the conventions' name of it. Others are named by their kind.

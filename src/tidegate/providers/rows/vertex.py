@@ -11,6 +11,8 @@ PROVIDER = VertexProvider(
     title="Google Vertex AI",
     base_url="https://{location}-aiplatform.googleapis.com",
     docs_url="https://docs.cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference",
+    checked_on="2026-12-01",
+    checked_in="google-genai 3.6.1 and anthropic 2.13.0",
     auth="google",
     env_settings={
         "google.project": ("GOOGLE_CLOUD_PROJECT",),
@@ -20,6 +22,6 @@ PROVIDER = VertexProvider(
     section="google",
     discover=False,
     dialects=("gemini",),
-    capabilities=("chat",),
+    capabilities=("chat", "embeddings"),
     quirks=Quirks(models_path="", wire=WireQuirks(thinking="budget")),
 )
