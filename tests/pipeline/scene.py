@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import tempfile
 import time
+import weakref
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -237,12 +239,18 @@ class Scene:
             throttle=GuessThrottle(),
             meters=self.meters,
             access_log=AccessLog(loop, None),
-            journal=Journal(Path(tempfile.mkdtemp()), FIRST_WORKER_SLOT, 1),
+            journal=Journal(self._folder(), FIRST_WORKER_SLOT, 1),
             render_page=_no_page,
             is_ready=lambda: True,
             chance=lambda: 0.0,
         )
         self.pipeline = Pipeline(self.gateway, route_table())
+
+    def _folder(self) -> Path:
+        """Return a folder that goes when the scene does."""
+        folder = tempfile.mkdtemp(prefix="tidegate-scene-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return Path(folder)
 
     def _target(self, name: str, index: int, upstream: FakeUpstream) -> Target:
         target = Target(
