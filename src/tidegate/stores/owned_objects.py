@@ -44,7 +44,7 @@ class OwnedObject(msgspec.Struct):
 
     Attributes:
         id: As the provider gave it.
-        kind: `file`, `batch`, `conversation`, or `other` for what came of a provider's own paths.
+        kind: `file`, `batch`, or `other` for what came of a provider's own paths.
         provider: Configured name of the provider that holds it.
     """
 
