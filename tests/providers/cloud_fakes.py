@@ -128,6 +128,8 @@ class Azure(Cloud):
     CLIENT_SECRET = "entra-secret-0123456789~_"
     SCOPE = "https://cognitiveservices.azure.com/.default"
     VERSION = "2024-10-21"
+    IDENTITY_HEADER = "identity-header-0123456789"
+    ASSERTION = "eyJhbGciOi.eyJzdWIiOi.c2lnbmF0dXJl"
 
     def __init__(self) -> None:
         super().__init__()
@@ -139,6 +141,8 @@ class Azure(Cloud):
     def answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
         if path == f"/{self.TENANT}/oauth2/v2.0/token":
             return self._token(headers, body)
+        if urlsplit(path).path in ("/metadata/identity/oauth2/token", "/msi/token"):
+            return self._identity(method, path, headers)
         authorization = headers.get("authorization")
         if authorization is None:
             if headers.get("api-key") != self.KEY:
@@ -154,6 +158,34 @@ class Azure(Cloud):
             return chat_answer(fields)
         return refuse(f"no such path: {path}", 404)
 
+    def _identity(self, method: str, path: str, headers: dict[str, str]) -> Answer:
+        """Answer as a machine's metadata service or an app's endpoint; numbers are texts there."""
+        parts = urlsplit(path)
+        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        is_app = parts.path == "/msi/token"
+        wanted = {
+            "api-version": "2019-08-01" if is_app else "2018-02-01",
+            "resource": "https://cognitiveservices.azure.com",
+            "client_id": self.CLIENT,
+        }
+        proven = (
+            headers.get("x-identity-header") == self.IDENTITY_HEADER
+            if is_app
+            else headers.get("metadata") == "true"
+        )
+        if method != "GET" or query != wanted or not proven or self.is_down:
+            data = {"error": "invalid_request", "error_description": "Identity not found"}
+            return 400, "application/json", json.dumps(data).encode()
+        end = int(time.time() + self.lifetime_s)
+        told = {"expires_on": str(end)} if is_app else {"expires_in": str(int(self.lifetime_s))}
+        answer = {"token_type": "Bearer", "access_token": self._issue(), **told}
+        return 200, "application/json", json.dumps(answer).encode()
+
+    def _issue(self) -> str:
+        token = f"entra-token-{len(self.issued) + 1:04}"
+        self.issued[token] = time.monotonic() + self.lifetime_s
+        return token
+
     def _token(self, headers: dict[str, str], body: bytes) -> Answer:
         if self.is_down:
             return refuse("down", 503)
@@ -164,11 +196,16 @@ class Azure(Cloud):
             "client_secret": self.CLIENT_SECRET,
             "scope": self.SCOPE,
         }
+        if "client_assertion" in form:
+            del wanted["client_secret"]
+            wanted["client_assertion"] = self.ASSERTION
+            wanted["client_assertion_type"] = (
+                "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+            )
         if form != wanted or headers["content-type"] != "application/x-www-form-urlencoded":
             data = {"error": "invalid_client", "error_description": f"secret {form}"}
             return 401, "application/json", json.dumps(data).encode()
-        token = f"entra-token-{len(self.issued) + 1:04}"
-        self.issued[token] = time.monotonic() + self.lifetime_s
+        token = self._issue()
         answer = {"token_type": "Bearer", "expires_in": self.lifetime_s, "access_token": token}
         return 200, "application/json", json.dumps(answer).encode()
 

@@ -6,13 +6,13 @@ import importlib.util
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tidegate.config.cloud_settings import AwsSettings, GoogleSettings
+from tidegate.config.cloud_settings import AwsSettings, AzureSettings, GoogleSettings
 from tidegate.config.provider_kind import Kinds
 from tidegate.config.provider_settings import ProviderSettings
 from tidegate.config.secret import Secret, Sources
 from tidegate.config.setting_path import SettingPath
 from tidegate.config.settings import Settings
-from tidegate.config.signing import EntraSigning, GoogleSigning, Signing
+from tidegate.config.signing import EntraSigning, GoogleSigning, ManagedIdentitySigning, Signing
 
 Problem = tuple[SettingPath, str]
 
@@ -50,7 +50,7 @@ def with_surroundings(settings: Settings, sources: Sources) -> Settings:
     """Return *settings* with absolute paths of key files, and what libraries may look up."""
     providers = {}
     for name, provider in settings.providers.items():
-        google, aws = provider.google, provider.aws
+        google, aws, azure = provider.google, provider.aws, provider.azure
         if google is not None:
             if google.credentials is not None:
                 path = (sources.base_dir / google.credentials.expanduser()).absolute()
@@ -58,7 +58,10 @@ def with_surroundings(settings: Settings, sources: Sources) -> Settings:
             google = google.with_environment(sources.env)
         if aws is not None:
             aws = aws.with_environment(sources.env)
-        providers[name] = provider.model_copy(update={"google": google, "aws": aws})
+        if azure is not None:
+            azure = azure.with_environment(sources.env, sources.base_dir)
+        clouds = {"google": google, "aws": aws, "azure": azure}
+        providers[name] = provider.model_copy(update=clouds)
     return settings.model_copy(update={"providers": providers})
 
 
@@ -96,7 +99,7 @@ def cloud_risks(place: str, provider: ProviderSettings, inline: Sequence[Secret]
 def sends_credential(provider: ProviderSettings) -> bool:
     """Whether whoever reads a request to it could make others; a signature is for that one."""
     return provider.api_key is not None or isinstance(
-        signing_of(provider), EntraSigning | GoogleSigning
+        signing_of(provider), EntraSigning | GoogleSigning | ManagedIdentitySigning
     )
 
 
@@ -123,6 +126,11 @@ def _azure_problems(provider: ProviderSettings) -> Iterator[Problem]:
     azure = provider.azure
     if azure is None:
         return
+    if azure.identity is not None:
+        yield from _identity_problems(provider, azure)
+        return
+    if azure.token_file is not None:
+        yield ("azure", "token_file"), "is for identity: workload"
     names = ("tenant_id", "client_id", "client_secret")
     given = [name for name in names if getattr(azure, name) is not None]
     for name in names:
@@ -130,6 +138,28 @@ def _azure_problems(provider: ProviderSettings) -> Iterator[Problem]:
             yield ("azure", name), f"is needed with {given[0]}"
     if given and provider.api_key is not None:
         yield ("api_key",), "is not needed beside azure.client_secret; give one of them"
+
+
+def _identity_problems(provider: ProviderSettings, azure: AzureSettings) -> Iterator[Problem]:
+    managed = azure.identity == "managed"
+    if provider.api_key is not None:
+        yield ("api_key",), "is not needed beside azure.identity; give one of them"
+    for name in ("tenant_id", "token_file", "client_secret") if managed else ("client_secret",):
+        if getattr(azure, name) is not None:
+            yield ("azure", name), f"is not for identity: {azure.identity}"
+    if managed:
+        try:
+            azure.signing()
+        except ValueError as error:
+            yield ("azure", "identity"), str(error)
+        return
+    for name, variable in (
+        ("tenant_id", "AZURE_TENANT_ID"),
+        ("client_id", "AZURE_CLIENT_ID"),
+        ("token_file", "AZURE_FEDERATED_TOKEN_FILE"),
+    ):
+        if getattr(azure, name) is None:
+            yield ("azure", name), f"is needed for identity: workload; or set {variable}"
 
 
 def _aws_problems(provider: ProviderSettings) -> Iterator[Problem]:

@@ -6,14 +6,19 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr, field_validator
 
-from tidegate.config.field_types import BaseUrl, PathSetting
+from tidegate.config.field_types import BaseUrl, PathSetting, check_base_url
 from tidegate.config.secret import Secret
 from tidegate.config.section import Section
-from tidegate.config.signing import AwsSigning, EntraSigning, GoogleSigning
+from tidegate.config.signing import (
+    AwsSigning,
+    EntraSigning,
+    GoogleSigning,
+    ManagedIdentitySigning,
+)
 
 _MAX_ACCOUNT_BYTES: Final = 64 * 1024
 _ACCOUNT_FIELDS: Final = ("client_email", "private_key", "token_uri")
@@ -27,21 +32,44 @@ def _word(value: object) -> str:
 
 
 Word = Annotated[str, BeforeValidator(_word)]
+Pairs = tuple[tuple[str, str], ...]
+
+#: Where a machine of Azure learns about itself; the variable moves it.
+_METADATA: Final = "http://169.254.169.254"
+_METADATA_PATH: Final = "/metadata/identity/oauth2/token"
+_IDENTITY: Final = ("IDENTITY_ENDPOINT", "IDENTITY_HEADER", "AZURE_POD_IDENTITY_AUTHORITY_HOST")
 
 
 class AzureSettings(Section):
     """Azure OpenAI: the dated API, and sign-in with Microsoft Entra ID in place of a key."""
 
+    _environment: Pairs = PrivateAttr(default=())
+
     api_version: Word | None = Field(
         default=None,
         description="Use the dated API with deployments, of this version. Default: the v1 API.",
     )
-    tenant_id: Word | None = Field(
-        default=None, description="Entra ID tenant; with `client_id` and `client_secret`."
+    identity: Literal["managed", "workload"] | None = Field(
+        default=None,
+        description="Sign in as what this runs on: `managed` for a machine's or an app's identity, "
+        "`workload` for a pod's.",
     )
-    client_id: Word | None = Field(default=None, description="The application that signs in.")
+    tenant_id: Word | None = Field(
+        default=None,
+        description="Entra ID tenant; with `client_id` and `client_secret`. For `workload`: "
+        "default `AZURE_TENANT_ID`.",
+    )
+    client_id: Word | None = Field(
+        default=None,
+        description="The application that signs in. For `managed`: which identity, where there "
+        "are several. For `workload`: default `AZURE_CLIENT_ID`.",
+    )
     client_secret: Secret | None = Field(
         default=None, description="Its secret: `env:NAME` or `file:PATH`."
+    )
+    token_file: PathSetting | None = Field(
+        default=None,
+        description="What a `workload` proves itself with. Default: `AZURE_FEDERATED_TOKEN_FILE`.",
     )
     authority: BaseUrl = Field(
         default="https://login.microsoftonline.com",
@@ -53,15 +81,52 @@ class AzureSettings(Section):
         description="What the tokens are for.",
     )
 
-    def signing(self) -> EntraSigning | None:
-        """Return how requests are authorized; None where a key does that."""
-        if self.tenant_id is None or self.client_id is None or self.client_secret is None:
+    def with_environment(self, env: Mapping[str, str], base_dir: Path) -> AzureSettings:
+        """Return the same with what the platform tells of the identity that it gave."""
+        update: dict[str, object] = {}
+        if self.identity == "workload":
+            for name, variable in (
+                ("tenant_id", "AZURE_TENANT_ID"),
+                ("client_id", "AZURE_CLIENT_ID"),
+            ):
+                if getattr(self, name) is None and env.get(variable, "").strip():
+                    update[name] = env[variable].strip()
+            file = self.token_file or env.get("AZURE_FEDERATED_TOKEN_FILE") or None
+            if file is not None:
+                update["token_file"] = (base_dir / Path(file).expanduser()).absolute()
+        copy = self.model_copy(update=update)
+        if self.identity == "managed":
+            copy._environment = tuple(
+                (name, env[name].strip()) for name in _IDENTITY if env.get(name, "").strip()
+            )
+        return copy
+
+    def signing(self) -> EntraSigning | ManagedIdentitySigning | None:
+        """Return how requests are authorized; None where a key does that.
+
+        Raises `ValueError` where the platform's variables are none that this knows.
+        """
+        if self.identity == "managed":
+            return self._managed()
+        if self.tenant_id is None or self.client_id is None:
             return None
-        secret = self.client_secret.reveal()
-        return EntraSigning(self.authority, self.tenant_id, self.client_id, secret, self.scope)
+        place = (self.authority, self.tenant_id, self.client_id)
+        if self.identity == "workload" and self.token_file is not None:
+            return EntraSigning(*place, "", self.scope, str(self.token_file))
+        if self.client_secret is None:
+            return None
+        return EntraSigning(*place, self.client_secret.reveal(), self.scope)
 
-
-Pairs = tuple[tuple[str, str], ...]
+    def _managed(self) -> ManagedIdentitySigning:
+        told = dict(self._environment)
+        asked = (self.scope.removesuffix("/.default"), self.client_id or "")
+        if "IDENTITY_ENDPOINT" not in told:
+            origin = told.get("AZURE_POD_IDENTITY_AUTHORITY_HOST", _METADATA)
+            return ManagedIdentitySigning(check_base_url(origin) + _METADATA_PATH, *asked)
+        header = told.get("IDENTITY_HEADER", "")
+        if not re.fullmatch(r"[!-~]{1,4096}", header):
+            raise ValueError("IDENTITY_ENDPOINT is set without a usable IDENTITY_HEADER")
+        return ManagedIdentitySigning(check_base_url(told["IDENTITY_ENDPOINT"]), *asked, header)
 
 
 def _environment_for(env: Mapping[str, str], *prefixes: str) -> Pairs:

@@ -65,8 +65,11 @@ def _has_any(provider: Mapping[str, Any], settings: Mapping[str, object]) -> boo
         fields = provider.get(section)
         if isinstance(fields, dict) and fields.get(field) is not None:
             return True
-    fields = provider.get("aws")
-    return isinstance(fields, dict) and fields.get("profile") is not None
+    for section, field in (("aws", "profile"), ("azure", "identity")):
+        fields = provider.get(section)
+        if isinstance(fields, dict) and fields.get(field) is not None:
+            return True
+    return False
 
 
 def _is_own_host(base_url: object, kind: ProviderKind) -> bool:

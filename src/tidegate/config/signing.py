@@ -41,7 +41,8 @@ class AwsSigning(msgspec.Struct, frozen=True, tag="aws"):
 class EntraSigning(msgspec.Struct, frozen=True, tag="entra"):
     """Tokens of Microsoft Entra ID for an application that signs in with its own secret.
 
-    `authority` is an origin such as `https://login.microsoftonline.com`.
+    `authority` is an origin such as `https://login.microsoftonline.com`. With `token_file` (the
+    path of what a workload proves itself with) there is no secret.
     """
 
     authority: str
@@ -49,10 +50,28 @@ class EntraSigning(msgspec.Struct, frozen=True, tag="entra"):
     client_id: str
     client_secret: str
     scope: str
+    token_file: str = ""
 
     @override
     def __repr__(self) -> str:
         return f"EntraSigning({self.authority!r}, {self.tenant_id!r}, …)"
+
+
+class ManagedIdentitySigning(msgspec.Struct, frozen=True, tag="managed_identity"):
+    """Tokens of Microsoft Entra ID for the identity that the machine or the app has.
+
+    `endpoint` is the URL that gives them out, without a query. `header` proves to an app's
+    endpoint who asks; empty for a machine's. `client_id`: which identity; empty for the only one.
+    """
+
+    endpoint: str
+    resource: str
+    client_id: str = ""
+    header: str = ""
+
+    @override
+    def __repr__(self) -> str:
+        return f"ManagedIdentitySigning({self.endpoint!r}, …)"
 
 
 class GoogleSigning(msgspec.Struct, frozen=True, tag="google"):
@@ -70,7 +89,7 @@ class GoogleSigning(msgspec.Struct, frozen=True, tag="google"):
         return "GoogleSigning(…)"
 
 
-Signing = AwsSigning | EntraSigning | GoogleSigning
+Signing = AwsSigning | EntraSigning | GoogleSigning | ManagedIdentitySigning
 
 
 def _is_secret(name: str) -> bool:
@@ -84,6 +103,8 @@ def secrets_of_signing(signing: Signing | None) -> list[str]:
         return [signing.secret_access_key or "", signing.session_token or "", *chain]
     if isinstance(signing, EntraSigning):
         return [signing.client_secret]
+    if isinstance(signing, ManagedIdentitySigning):
+        return [signing.header]
     if isinstance(signing, GoogleSigning) and signing.account:
         return [str(msgspec.json.decode(signing.account).get("private_key", ""))]
     return []

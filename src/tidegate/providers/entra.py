@@ -1,6 +1,7 @@
 """Access tokens of Microsoft Entra ID, by client credentials.
 
     POST /TENANT/oauth2/v2.0/token    grant_type=client_credentials&client_id=…&client_secret=…
+        or, for a workload, …&client_assertion_type=…:jwt-bearer&client_assertion=…
     200 {"token_type": "Bearer", "expires_in": 3599, "access_token": "…"}
     401 {"error": "invalid_client", "error_codes": [7000215], …}
 
@@ -11,6 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
+from pathlib import Path
 from typing import Final
 from urllib.parse import quote, urlencode
 
@@ -25,11 +28,24 @@ TOKEN_S: Final = 10.0
 _MAX_BYTES: Final = 256 * 1024
 _TOKEN: Final = re.compile(r"[!-~]{1,32768}")
 _ERROR: Final = re.compile(r"[a-z_]{1,64}")
+_ASSERTION: Final = re.compile(r"[A-Za-z0-9._-]{1,32768}")
+_JWT_BEARER: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
 class _Token(msgspec.Struct):
+    """`expires_in` is in seconds, `expires_on` in those of Unix; some write them as text."""
+
     access_token: str
-    expires_in: float
+    expires_in: float | str | None = None
+    expires_on: float | str | None = None
+
+    def lifetime_s(self) -> float:
+        """Return for how long it is good. Raises `ValueError`."""
+        if self.expires_in is not None:
+            return float(self.expires_in)
+        if self.expires_on is None:
+            raise ValueError("no end")
+        return float(self.expires_on) - time.time()
 
 
 class _Refusal(msgspec.Struct):
@@ -61,19 +77,11 @@ class EntraSigner:
         """
         self._loop = loop
         self._client = client
-        self._body = urlencode(
-            {
-                "grant_type": "client_credentials",
-                "client_id": signing.client_id,
-                "client_secret": signing.client_secret,
-                "scope": signing.scope,
-            }
-        ).encode()
+        self._signing = signing
         path = base_path + f"/{quote(signing.tenant_id, safe='')}/oauth2/v2.0/token".encode()
         self._head = (
             b"POST %b HTTP/1.1\r\nhost: %b\r\naccept: application/json\r\n"
-            b"content-type: application/x-www-form-urlencoded\r\ncontent-length: %d\r\n\r\n"
-            % (path, host, len(self._body))
+            b"content-type: application/x-www-form-urlencoded\r\n" % (path, host)
         )
         self._fresh = Fresh(loop, name, self._fetch)
 
@@ -90,23 +98,63 @@ class EntraSigner:
         self._fresh.close()
 
     async def _fetch(self) -> Fetched[bytes]:
-        answer = await self._client.send(
-            self._head, self._body, deadline=self._loop.time() + TOKEN_S, first_byte_s=TOKEN_S
-        )
+        signing = self._signing
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": signing.client_id,
+            "scope": signing.scope,
+        }
+        if signing.token_file:
+            form["client_assertion_type"] = _JWT_BEARER
+            form["client_assertion"] = await asyncio.to_thread(_assertion, signing.token_file)
+        else:
+            form["client_secret"] = signing.client_secret
+        body = urlencode(form).encode()
+        head = b"%bcontent-length: %d\r\n\r\n" % (self._head, len(body))
+        return await exchange(self._loop, self._client, head, body, "the token endpoint")
+
+
+async def exchange(
+    loop: asyncio.AbstractEventLoop, client: UpstreamClient, head: bytes, body: bytes, who: str
+) -> Fetched[bytes]:
+    """Ask for a token, and return it as a header line.
+
+    Args:
+        loop: The worker's loop.
+        client: Sends to where tokens come from.
+        head: The whole head of the request.
+        body: Its body.
+        who: What the one that is asked is called in errors.
+
+    Raises `NoCredential` or `UpstreamFault`.
+    """
+    answer = await client.send(head, body, deadline=loop.time() + TOKEN_S, first_byte_s=TOKEN_S)
+    try:
+        data = await answer.read(_MAX_BYTES)
+        if answer.status != 200:
+            raise NoCredential(f"{who} answered {answer.status}{_why(data)}")
         try:
-            body = await answer.read(_MAX_BYTES)
-            if answer.status != 200:
-                raise NoCredential(f"the token endpoint answered {answer.status}{_why(body)}")
-            try:
-                token = msgspec.json.decode(body, type=_Token)
-            except msgspec.DecodeError:
-                raise NoCredential("the token endpoint's answer holds no token") from None
-        finally:
-            answer.cancel()
-        if not _TOKEN.fullmatch(token.access_token):
-            raise NoCredential("the token endpoint's answer holds no token")
-        line = b"authorization: Bearer %b\r\n" % token.access_token.encode("ascii")
-        return Fetched(line, token.expires_in)
+            token = msgspec.json.decode(data, type=_Token)
+            lifetime_s = token.lifetime_s()
+        except (msgspec.DecodeError, ValueError):
+            raise NoCredential(f"{who}'s answer holds no token") from None
+    finally:
+        answer.cancel()
+    if not _TOKEN.fullmatch(token.access_token):
+        raise NoCredential(f"{who}'s answer holds no token")
+    return Fetched(b"authorization: Bearer %b\r\n" % token.access_token.encode(), lifetime_s)
+
+
+def _assertion(path: str) -> str:
+    """Return what a workload proves itself with; the file changes within its life."""
+    try:
+        with Path(path).open("rb") as file:
+            text = file.read(_MAX_BYTES).strip().decode("ascii", "replace")
+    except OSError as error:
+        raise NoCredential(f"cannot read azure.token_file: {error.strerror}") from None
+    if not _ASSERTION.fullmatch(text):
+        raise NoCredential("azure.token_file holds no token")
+    return text
 
 
 def _why(body: bytes) -> str:

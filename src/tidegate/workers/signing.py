@@ -7,7 +7,15 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tidegate.config.signing import AwsSigning, EntraSigning, GoogleSigning, Signing
+import msgspec
+
+from tidegate.config.signing import (
+    AwsSigning,
+    EntraSigning,
+    GoogleSigning,
+    ManagedIdentitySigning,
+    Signing,
+)
 from tidegate.config.snapshot import ProviderSnapshot
 from tidegate.upstream.origin import Origin
 from tidegate.upstream.pool import UpstreamPool
@@ -16,6 +24,9 @@ if TYPE_CHECKING:
     from tidegate.providers.aws_signer import AwsSigner
     from tidegate.providers.entra import EntraSigner
     from tidegate.providers.google_signer import GoogleSigner
+    from tidegate.providers.managed_identity import ManagedIdentitySigner
+
+    AnySigner = AwsSigner | EntraSigner | GoogleSigner | ManagedIdentitySigner
 
 #: Connects to the authority of a provider's tokens, in the way that the provider is reached.
 Connect = Callable[[ProviderSnapshot, Origin], UpstreamPool]
@@ -27,10 +38,10 @@ class Signers:
     def __init__(self, loop: asyncio.AbstractEventLoop, connect: Connect) -> None:
         self._loop = loop
         self._connect = connect
-        self._signers: dict[tuple[object, ...], AwsSigner | EntraSigner | GoogleSigner] = {}
+        self._signers: dict[tuple[object, ...], AnySigner] = {}
         self._pools: dict[tuple[object, ...], UpstreamPool] = {}
 
-    def of(self, provider: ProviderSnapshot) -> AwsSigner | EntraSigner | GoogleSigner | None:
+    def of(self, provider: ProviderSnapshot) -> AnySigner | None:
         """Return the signer of *provider*; None where a fixed header authorizes its requests.
 
         Raises `ValueError` where it cannot be made.
@@ -62,7 +73,7 @@ class Signers:
 
     def _make(
         self, provider: ProviderSnapshot, signing: Signing, key: tuple[object, ...]
-    ) -> AwsSigner | EntraSigner | GoogleSigner:
+    ) -> AnySigner:
         if isinstance(signing, AwsSigning | GoogleSigning):
             # Libraries that find credentials by themselves look into the environment, of which
             # a worker starts without all that could be a secret.
@@ -76,6 +87,21 @@ class Signers:
 
             host = Origin.parse(provider.base_url).host_header
             return AwsSigner(self._loop, provider.name, signing, host=host)
+        if isinstance(signing, ManagedIdentitySigning):
+            from tidegate.providers.managed_identity import ManagedIdentitySigner
+
+            endpoint = Origin.parse(signing.endpoint)
+            # What answers there is known by who asks: a proxy would ask for itself.
+            direct = msgspec.structs.replace(provider, proxy=None)
+            pool = self._pools[key] = self._connect(direct, endpoint)
+            return ManagedIdentitySigner(
+                self._loop,
+                provider.name,
+                signing,
+                pool,
+                host=endpoint.host_header,
+                path=endpoint.base_path,
+            )
         from tidegate.providers.entra import EntraSigner
 
         assert isinstance(signing, EntraSigning)
