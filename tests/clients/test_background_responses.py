@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 from openai.types.responses import Response
 from tests.fakes.responses_upstream import KEY as NATIVE_KEY
 from tests.fakes.responses_upstream import TEXT, ResponsesUpstream
-from tests.fakes.strict.scenarios import REPLIES
+from tests.fakes.strict.scenarios import INPUT_TOKENS, OUTPUT_TOKENS, REPLIES
 from tests.fakes.strict.server import StrictUpstream
 from tests.fakes.strict.wire import KEY
 from tests.running import RunningGateway, counters
@@ -278,6 +280,25 @@ def test_counted_in_ledger_and_metrics(client: openai.OpenAI, gateway: RunningGa
     after = total("tidegate_requests_total", endpoint="responses_background", status="200")
     assert after == before + 1
     assert total("tidegate_requests_in_flight") <= 1
+    rows = _rows(gateway, made.id)
+    assert [(row["endpoint"], row["outcome"]) for row in rows] == [("responses_background", "ok")]
+    assert (rows[0]["input_tokens"], rows[0]["output_tokens"]) == (INPUT_TOKENS, OUTPUT_TOKENS)
+
+
+def _rows(gateway: RunningGateway, response_id: str) -> list[sqlite3.Row]:
+    """Return the ledger's settled rows of a response's attempts, once there is one."""
+    deadline = time.monotonic() + 10
+    with contextlib.closing(sqlite3.connect(gateway.data_dir / "tidegate.db")) as database:
+        database.row_factory = sqlite3.Row
+        while True:
+            rows = database.execute(
+                "SELECT * FROM ledger_attempts WHERE attempt_id LIKE ? AND outcome IS NOT NULL",
+                (f"%{response_id.removeprefix('resp_')}%",),
+            ).fetchall()
+            if rows:
+                return rows
+            assert time.monotonic() < deadline, "no row of the ledger"
+            time.sleep(0.02)
 
 
 def _workers(gateway: RunningGateway) -> list[int]:
