@@ -109,6 +109,26 @@ def test_bedrock_is_in_a_region(tmp_path: Path) -> None:
     assert found.base_url == "https://bedrock-runtime.cn-north-1.amazonaws.com.cn"
 
 
+@pytest.mark.parametrize(
+    "region",
+    ["eu-central-1", "us-gov-west-1", "cn-north-1", "eusc-de-east-1", "us-iso-east-1",
+     "us-isob-east-1", "us-isof-south-1", "eu-isoe-west-1"],
+)  # fmt: skip
+def test_a_region_is_where_amazon_s_sdk_looks_for_it(tmp_path: Path, region: str) -> None:
+    """In each part of its cloud, which have domains of their own."""
+    session = pytest.importorskip("botocore.session", reason="botocore: the extra `bedrock`")
+    client = session.Session().create_client(
+        "bedrock-runtime",
+        region_name=region,
+        aws_access_key_id="a",
+        aws_secret_access_key="b",
+    )
+    keys = "access_key_id: AKID, secret_access_key: hush-1"
+    found = _provider(tmp_path, f"kind: bedrock, aws: {{region: {region}, {keys}}}")
+    assert found.base_url == client.meta.endpoint_url
+    assert client.meta.service_model.signing_name == "bedrock"
+
+
 def test_a_bedrock_key_needs_no_signature(tmp_path: Path) -> None:
     """It travels as a bearer token."""
     env = {"AWS_BEARER_TOKEN_BEDROCK": "hush-1", "AWS_DEFAULT_REGION": "us-east-1"}
@@ -233,7 +253,7 @@ def test_a_missing_extra_is_an_error_that_names_it(
 def test_fixed_keys_need_no_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The core signs by itself."""
     monkeypatch.setattr(cloud_rules, "_is_installed", lambda package: False)
-    keys = "access_key_id: A, secret_access_key: s"
+    keys = "access_key_id: AKID, secret_access_key: hush-1"
     loaded = _load(tmp_path, f"kind: bedrock, aws: {{region: us-east-1, {keys}}}")
     assert loaded.warnings == (
         "providers.x.aws.secret_access_key is written in the file; prefer env:NAME or file:PATH",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from typing_extensions import override
 
@@ -48,6 +49,17 @@ class AzureProvider(Provider):
         return Placement(place, operations)
 
 
+#: Beginning of a region's name → domain of the part of Amazon's cloud that it is in.
+_AWS_DOMAINS: Final = {
+    "cn-": "amazonaws.com.cn",
+    "eusc-": "amazonaws.eu",
+    "us-iso-": "c2s.ic.gov",
+    "us-isob-": "sc2s.sgov.gov",
+    "us-isof-": "csp.hci.ic.gov",
+    "eu-isoe-": "cloud.adc-e.uk",
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BedrockProvider(Provider):
     """Amazon Bedrock, one endpoint a region."""
@@ -64,8 +76,11 @@ class BedrockProvider(Provider):
             region = options.get("region")
             if region is None:
                 raise ValueError("aws.region: is needed, such as eu-central-1; or set AWS_REGION")
-            suffix = ".cn" if region.startswith("cn-") else ""
-            base_url = f"https://bedrock-runtime.{region}.amazonaws.com{suffix}"
+            domain = next(
+                (found for prefix, found in _AWS_DOMAINS.items() if region.startswith(prefix)),
+                "amazonaws.com",
+            )
+            base_url = f"https://bedrock-runtime.{region}.{domain}"
         return Placement(base_url, self.operations(dialects))
 
 

@@ -21,7 +21,7 @@ PROVIDER = BedrockProvider(
         "aws.secret_access_key": ("AWS_SECRET_ACCESS_KEY",),
         "aws.session_token": ("AWS_SESSION_TOKEN",),
     },
-    own_hosts=("amazonaws.com", "amazonaws.com.cn"),
+    own_hosts=("amazonaws.com", "amazonaws.com.cn", "amazonaws.eu"),
     section="aws",
     discover=False,
     dialects=("bedrock",),
