@@ -100,7 +100,7 @@ class _Thinking(TypedDict):
     token_budget: NotRequired[int]
 
 
-class _Request(TypedDict):
+class ChatRequest(TypedDict):
     model: str
     messages: list[_SystemMessage | _UserMessage | _AssistantMessage | _ToolMessage]
     stream: NotRequired[bool]
@@ -142,7 +142,7 @@ class CohereChat:
 
     def problem(self, body: dict[str, Any], asked: Asked) -> str | None:
         """Check shapes, then the rules that shapes do not say."""
-        return problem(body, _Request) or _rules(body)
+        return problem(body, ChatRequest) or _rules(body)
 
     def error(self, status: int, message: str) -> tuple[dict[str, str], dict[str, Any]]:
         """Write a refusal."""
