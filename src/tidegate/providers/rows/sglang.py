@@ -9,7 +9,8 @@ PROVIDER = Provider(
     title="SGLang",
     base_url="http://localhost:30000/v1",
     docs_url="https://docs.sglang.io/docs/basic_usage/send_request",
-    checked_on="2026-11-24",
+    checked_on="2026-12-01",
+    checked_in="its pages on OpenAI's API",
     key_required=False,
     capabilities=("chat", "completions", "embeddings"),
 )
