@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,6 +12,9 @@ from tests.observability.eventful_gateway import QuotaUpstream, eventful_gateway
 from tests.observability.prometheus_server import PrometheusServer, running_prometheus
 from tests.observability.shipped_expressions import panel_queries
 from tests.running import RunningGateway, counters
+
+
+_RECORDS = "tidegate_ledger_records_total"
 
 
 @dataclass(frozen=True)
@@ -60,11 +64,17 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
 
 def _await_scrape(prometheus: PrometheusServer, gateway: RunningGateway) -> None:
     """Wait until everything is settled and Prometheus has it, twice over for what follows late."""
+    deadline = time.monotonic() + 20
     for _ in range(2):
         total = counters(gateway.page())
+        # The ledger's database is written once a second, on its own.
+        while total("tidegate_ledger_folded_records_total") < total(_RECORDS):
+            assert time.monotonic() < deadline, "the ledger is not folded"
+            time.sleep(0.05)
+            total = counters(gateway.page())
         expected = {
             name: total(name)
-            for name in ("tidegate_requests_total", "tidegate_ledger_records_total")
+            for name in ("tidegate_requests_total", _RECORDS, "tidegate_ledger_write_seconds_count")
         }
         prometheus.wait(
             lambda wanted=expected: all(  # type: ignore[misc]
