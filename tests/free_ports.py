@@ -9,8 +9,8 @@ import socket
 FIRST, LAST = 12_000, 31_000
 """Below Linux's ephemeral range (32768–60999): no outgoing connection ever takes one of these."""
 
-# Two test runs on one machine start at different places; the probe below does the rest.
-_next = itertools.count(os.getpid() * 101)
+# Two test runs on one machine start far from each other; the probe below does the rest.
+_next = itertools.count(os.getpid() * 7919)
 
 
 def free_port() -> int:

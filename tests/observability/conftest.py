@@ -13,7 +13,6 @@ from tests.observability.prometheus_server import PrometheusServer, running_prom
 from tests.observability.shipped_expressions import panel_queries
 from tests.running import RunningGateway, counters
 
-
 _RECORDS = "tidegate_ledger_records_total"
 
 
