@@ -21,7 +21,7 @@ run: $(VENV)/run.stamp  ## start the gateway; more options by ARGS="--port 9000"
 test: $(VENV)/dev.stamp packages frameworks lint tests  ## lint, types, import directions and all tests
 
 tests: $(VENV)/dev.stamp  ## all tests, without linting; some of them by ARGS="tests/limits"
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python $(if $(ARGS),-m pytest $(ARGS),scripts/all_tests.py)
 
 lint: $(VENV)/dev.stamp  ## what `make test` checks before it runs tests
 	$(BIN)/ruff check .
