@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
 
+from tidegate.config.snapshot import ResponsesSnapshot
 from tidegate.endpoints.background_exchange import told_in
 from tidegate.endpoints.responses_events import events_of
 from tidegate.responses.event_log import EventLog, EventReader, ask_to_cancel, is_live
 from tidegate.responses.jobs import Job, Jobs, TooManyJobs
+from tidegate.responses.store import ResponseStore
 
 
 def test_a_log_is_read_in_whole_events_while_it_grows(tmp_path: Path) -> None:
@@ -28,6 +31,32 @@ def test_a_log_is_read_in_whole_events_while_it_grows(tmp_path: Path) -> None:
         assert reader.is_live
         log.close()
         assert not reader.is_live
+
+
+def test_an_event_longer_than_a_read_is_one_event(tmp_path: Path) -> None:
+    """None means the end of what there is, never that an event is long."""
+    log = EventLog(tmp_path / "a")
+    long = b"data: " + b"x" * 900_000 + b"\n\n"
+    log.append(b"data: 1\n\n" + long + b"data: 2\n\n")
+    with EventReader(tmp_path / "a") as reader:
+        read: list[bytes] = []
+        while events := reader.read():
+            read += events
+    assert read == [b"data: 1\n\n", long, b"data: 2\n\n"]
+    log.close()
+
+
+def test_no_room_is_made_where_something_is_being_made(tmp_path: Path) -> None:
+    """Its client could neither read nor stop it, and its maker would go on."""
+    store = ResponseStore(tmp_path, ResponsesSnapshot(True, 86_400, 1 << 20))
+    log = store.open_log("key", "resp_1")
+    log.append(b"x" * 3 * 1024 * 1024)
+    store.sweep(time.time())
+    assert store.is_live("key", "resp_1")
+    log.close()
+    store.sweep(time.time())
+    with pytest.raises(OSError, match="No such file"):
+        store.read_log("key", "resp_1")
 
 
 def test_who_asks_does_not_get_in_the_way(tmp_path: Path) -> None:

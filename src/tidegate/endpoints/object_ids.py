@@ -45,6 +45,9 @@ _IDS: Final = frozenset(
         "vector_store_ids",
         "conversation",
         "conversation_id",
+        "assistant_id",
+        "thread_id",
+        "eval_id",
     }
 )
 _GIVEN: Final = frozenset({"container", "container_id", "skill_id"})

@@ -90,7 +90,8 @@ async def check_request(
     plain, _, query = path.decode("latin-1").partition("?")
     segments = [unquote(segment) for segment in plain.split("/") if segment]
     refuses = call.state.snapshot.refuse_unknown_ids
-    if refuses and call.exchange.method in (b"GET", b"HEAD") and segments[-1] in _COLLECTIONS:
+    last = segments[-1] if segments else ""
+    if refuses and call.exchange.method in (b"GET", b"HEAD") and last in _COLLECTIONS:
         raise Forbidden("A list would show what other keys have made.")
     found = {Named(name, "id", given=not below) for name, below in _names_in(segments)}
     for field, text in parse_qsl(query):
@@ -112,9 +113,10 @@ def notes_of(
 ) -> Callable[[bytes], Awaitable[None]] | None:
     """Return what takes the answer to a request that makes or deletes an object."""
     objects = gateway.objects
-    segments = [unquote(part) for part in path.decode("latin-1").partition("?")[0].split("/")]
+    plain = path.decode("latin-1").partition("?")[0]
+    segments = [unquote(part) for part in plain.split("/") if part]
     method = call.exchange.method
-    if objects is None:
+    if objects is None or not segments:
         return None
     if method == b"POST" and segments[-1] in _COLLECTIONS:
 

@@ -68,6 +68,7 @@ async def stream_log(
     key_id = principal.key_id
     client = _Client(call)
     call.stream = True
+    sent = -1
     try:
         with store.read_log(key_id, response_id) as reader:
             call.exchange.watcher = client
@@ -84,8 +85,10 @@ async def stream_log(
                         return
                     if told.sequence_number > starting_after:
                         _send(call, event)
+                        sent = told.sequence_number
                 if events:
                     silent_s = 0.0
+                    await asyncio.sleep(0)  # a long log is read while others have their turn
                     await client.can_take.wait()
                 elif not is_live:
                     break
@@ -104,7 +107,16 @@ async def stream_log(
             raise NotFound(f"Response with id '{response_id[:100]}' not found.") from None
         call.exchange.abort()
         return
-    replay(gateway, call, record, starting_after)
+    if sent < 0:
+        replay(gateway, call, record, starting_after)
+    else:  # its maker was killed: only the end is missing
+        _end(gateway, call, _renumbered(events_of(record.response)[-1], sent + 1))
+
+
+def _renumbered(event: bytes, number: int) -> bytes:
+    head, _, data = event.partition(b"\ndata: ")
+    fields: dict[str, Any] = {**_decode_response(data)}
+    return b"%b\ndata: %b\n\n" % (head, encode_json({**fields, "sequence_number": number}))
 
 
 def replay(gateway: Gateway, call: Call, record: Record, starting_after: int) -> None:

@@ -58,7 +58,7 @@ class EventReader:
 
     def __init__(self, place: Path) -> None:
         self._file = os.open(place.with_suffix(_EVENTS), os.O_RDONLY | os.O_CLOEXEC)
-        self._held = b""
+        self._held = bytearray()
 
     def __enter__(self) -> EventReader:
         return self
@@ -67,10 +67,17 @@ class EventReader:
         os.close(self._file)
 
     def read(self) -> list[bytes]:
-        """Return whole events that came since the last call, some 256 KiB at most."""
-        data = self._held + os.read(self._file, _READ_BYTES)
-        *events, self._held = data.split(b"\n\n")
-        return [event + b"\n\n" for event in events]
+        """Return whole events that came since the last call; none once all there is was read."""
+        held = self._held
+        while data := os.read(self._file, _READ_BYTES):
+            before = max(len(held) - 1, 0)
+            held += data
+            cut = held.rfind(b"\n\n", before)
+            if cut >= 0:
+                whole = bytes(memoryview(held)[:cut])
+                del held[: cut + 2]
+                return [event + b"\n\n" for event in whole.split(b"\n\n")]
+        return []
 
     @property
     def is_live(self) -> bool:

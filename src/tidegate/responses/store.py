@@ -271,6 +271,8 @@ class ResponseStore:
         for _, blocks, path in left:
             if used <= room * _ROOM:
                 break
+            if is_live(Path(path).with_suffix("")):
+                continue  # it is being made: its maker would go on, and nobody could stop it
             _unlink(path)
             used -= blocks
 
