@@ -12,7 +12,7 @@ import pytest
 
 from tidegate.config.snapshot import ResponsesSnapshot
 from tidegate.endpoints.background_exchange import told_in
-from tidegate.endpoints.responses_events import events_of
+from tidegate.endpoints.responses_events import events_of, renumbered
 from tidegate.responses.event_log import EventLog, EventReader, ask_to_cancel, is_live
 from tidegate.responses.jobs import Job, Jobs, TooManyJobs
 from tidegate.responses.store import ResponseStore
@@ -186,3 +186,12 @@ def test_a_comment_and_half_an_event_tell_nothing() -> None:
     """They are passed over."""
     assert told_in(b": keep-alive\n\n") is None
     assert told_in(b"data: {\n\n") is None
+
+
+def test_an_end_takes_the_number_behind_what_was_sent() -> None:
+    """A reader whose maker was killed sees no number twice."""
+    *_, last = events_of(b'{"id":"resp_1","status":"failed","output":[]}')
+    told = told_in(renumbered(last, 41))
+    assert told is not None
+    assert (told.sequence_number, told.is_last) == (41, True)
+    assert b'"id":"resp_1"' in bytes(told.response)

@@ -110,10 +110,11 @@ async def stream_log(
     if sent < 0:
         replay(gateway, call, record, starting_after)
     else:  # its maker was killed: only the end is missing
-        _end(gateway, call, _renumbered(events_of(record.response)[-1], sent + 1))
+        _end(gateway, call, renumbered(events_of(record.response)[-1], sent + 1))
 
 
-def _renumbered(event: bytes, number: int) -> bytes:
+def renumbered(event: bytes, number: int) -> bytes:
+    """Return an event of `events_of` under another number."""
     head, _, data = event.partition(b"\ndata: ")
     fields: dict[str, Any] = {**_decode_response(data)}
     return b"%b\ndata: %b\n\n" % (head, encode_json({**fields, "sequence_number": number}))
