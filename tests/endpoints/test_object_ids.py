@@ -156,3 +156,10 @@ def test_ids_in_a_form() -> None:
         b'--b\r\ncontent-disposition: form-data; name="prompt"\r\n\r\nfile-3\r\n--b--\r\n'
     )
     assert {named.id for named in ids_of_form(body)} == {"file-1", "file-2"}
+
+
+@pytest.mark.parametrize("field", ["assistant_id", "thread_id", "eval_id"])
+def test_what_runs_another_object_names_it(field: str) -> None:
+    """An assistant or a thread brings its files along."""
+    found = [named for named in ids_in(b'{"%b": "x_1"}' % field.encode()) if named is not None]
+    assert [(named.id, named.given) for named in found] == [("x_1", False)]
