@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from bench.fuzz_corpus import Breaker, answers, requests, streams
+from bench.fuzz_breaker import Breaker
+from bench.fuzz_corpus import answers, requests, streams
 from bench.fuzz_dialects import Fuzz, decoded, main
 
 from tidegate.dialects import neutral as n
