@@ -30,14 +30,14 @@ from collections import Counter
 from collections.abc import Callable
 
 import msgspec
+from tests.dialects.hardships import scanner_of
 
 from bench.cpu import resident_bytes
-from bench.fuzz_corpus import Breaker, answers, errors, requests, streams
+from bench.fuzz_breaker import Breaker
+from bench.fuzz_corpus import answers, errors, requests, streams
 from bench.fuzz_sdks import refused_by_sdk, refused_event_by_sdk
 from tidegate.dialects import neutral as n
-from tidegate.dialects.openai.stream import CompletionStream
-from tidegate.dialects.passing import PassingStream, Scanner, StreamBroken
-from tidegate.dialects.responses.passing import ResponsesPassing
+from tidegate.dialects.passing import Scanner, StreamBroken
 from tidegate.dialects.sse_reader import SseReader
 from tidegate.dialects.translate import CustomCalls
 from tidegate.dialects.wire import AnswerContext, Quirks, UnreadableAnswer
@@ -62,10 +62,6 @@ QUIRKS = (
         stream_usage=False,
     ),
 )
-SIGNS = {
-    "anthropic": (b'"message_', b'"error"'),
-    "gemini": (b'"finishReason"', b'"usageMetadata"', b'"promptFeedback"', b'"error"'),
-}
 #: JSON that is passed on as it is; and instructions alone, which a front of ours refuses.
 _NOT_LOOKED_INTO = re.compile(r"tools\[\]\.format|no instruction|logprobs")
 #: A reason that is no word is read or not, as reading goes on in one packet or ends with it.
@@ -303,16 +299,6 @@ def check_order(events: list[n.Event]) -> None:
             require((event.choice, event.call) in begun, "a piece of a call that never began")
         elif isinstance(event, n.Finish):
             finished.add(event.choice)
-
-
-def scanner_of(back: str, choices: int) -> Scanner:
-    """Return what stands between a provider and a caller of the same dialect."""
-    if back == "openai":
-        return CompletionStream(hide_usage=False, choices=choices)
-    if back == "responses":
-        return ResponsesPassing()
-    decoder = BACKS[back].stream_decoder(choices=choices)
-    return PassingStream(decoder, SIGNS[back])
 
 
 def passed(scanner: Scanner, pieces: list[bytes]) -> tuple[bytes, str]:

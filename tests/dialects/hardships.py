@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from bench.fuzz_corpus import errors
 from tests.fakes.strict.bedrock_converse import frame
 from tests.fakes.strict.scenarios import Reply
 from tests.fakes.strict.server import WIRES as STRICT_WIRES
 from tests.fakes.strict.wire import Asked, data_event
 
+from tidegate.dialects.anthropic.wire import PASSING_SIGNS as MESSAGE_SIGNS
 from tidegate.dialects.bedrock.eventstream import FrameReader
+from tidegate.dialects.gemini.wire import PASSING_SIGNS as GENERATE_SIGNS
 from tidegate.dialects.openai.stream import CompletionStream
 from tidegate.dialects.passing import PassingStream, Scanner
 from tidegate.dialects.responses.passing import ResponsesPassing
 from tidegate.dialects.sse import event_data, event_name
+from tidegate.dialects.usage import Usage
 from tidegate.dialects.wires import BACKS
 
 STRICT = {wire.name: wire for wire in STRICT_WIRES}
@@ -29,10 +33,13 @@ _USAGE = {
     "bedrock": (("usage",), "inputTokens", "outputTokens"),
     "cohere": (("delta", "usage", "tokens"), "input_tokens", "output_tokens"),
 }
-_PASSING_SIGNS = {
-    "anthropic": (b'"message_', b'"error"'),
-    "gemini": (b'"finishReason"', b'"usageMetadata"', b'"promptFeedback"', b'"error"'),
-}
+_PASSING_SIGNS = {"anthropic": MESSAGE_SIGNS, "gemini": GENERATE_SIGNS}
+#: What a provider tells of input and output (None: nothing), and what is to be made of it.
+USAGE_CASES = pytest.mark.parametrize(
+    ("change", "expected"),
+    [(None, None), ((0, 0), Usage()), ((7, 9), Usage(7, 9)), ((-1, 9), None), (("x", 1), None)],
+    ids=["missing", "zero", "plain", "negative", "malformed"],
+)
 
 
 def stream_of(name: str, reply: Reply) -> list[bytes]:

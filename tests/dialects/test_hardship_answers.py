@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from tests.dialects.hardships import ODD_TEXT, STRICT
+from tests.dialects.hardships import ODD_TEXT, STRICT, USAGE_CASES
 from tests.fakes.strict.scenarios import OSLO, Reply, ToolCall
 from tests.fakes.strict.wire import Asked
 
@@ -76,11 +76,7 @@ def test_an_error_behind_a_200_is_no_answer(name: str) -> None:
 
 
 @_EACH_BACK
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [(None, None), ((0, 0), Usage()), ((7, 9), Usage(7, 9)), ((-1, 9), None), (("x", 1), None)],
-    ids=["missing", "zero", "plain", "negative", "malformed"],
-)
+@USAGE_CASES
 def test_usage_is_what_was_told_or_unknown(
     name: str, change: tuple[Any, Any] | None, expected: Usage | None
 ) -> None:

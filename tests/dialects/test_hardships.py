@@ -8,6 +8,7 @@ import json
 import pytest
 from tests.dialects.hardships import (
     ODD_TEXT,
+    USAGE_CASES,
     error_events,
     payload_of,
     scanner_of,
@@ -105,11 +106,7 @@ def test_an_error_that_the_provider_tells_is_its_own(name: str, place: int) -> N
 
 
 @_EACH_BACK
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [(None, None), ((0, 0), Usage()), ((7, 9), Usage(7, 9)), ((-1, 9), None), (("x", 1), None)],
-    ids=["missing", "zero", "plain", "negative", "malformed"],
-)
+@USAGE_CASES
 def test_usage_is_what_was_told_or_unknown(
     name: str, change: tuple[int, int] | None, expected: Usage | None
 ) -> None:

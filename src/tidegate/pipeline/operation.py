@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from tidegate.dialects.anthropic.foreign import without_foreign as message_without_foreign
 from tidegate.dialects.anthropic.usage import usage_of_answer as usage_of_message
 from tidegate.dialects.anthropic.wire import MESSAGES
+from tidegate.dialects.anthropic.wire import PASSING_SIGNS as MESSAGE_SIGNS
 from tidegate.dialects.embeddings.gemini import GEMINI_BATCH_EMBEDDINGS, GEMINI_EMBEDDINGS
 from tidegate.dialects.embeddings.neutral import EmbeddingFront
 from tidegate.dialects.embeddings.openai import OPENAI_EMBEDDINGS
@@ -17,6 +18,7 @@ from tidegate.dialects.fidelity import Loss
 from tidegate.dialects.gemini.foreign import without_foreign as content_without_foreign
 from tidegate.dialects.gemini.parts import usage_of_answer as usage_of_generate
 from tidegate.dialects.gemini.wire import GENERATE
+from tidegate.dialects.gemini.wire import PASSING_SIGNS as GENERATE_SIGNS
 from tidegate.dialects.openai.media import SIGNS, MediaStreamDecoder, no_usage, usage_of_media
 from tidegate.dialects.openai.stream import CompletionStream
 from tidegate.dialects.openai.usage import usage_of_answer
@@ -142,8 +144,7 @@ PASSTHROUGH = _media("passthrough", no_usage)
 
 
 def _messages_stream(call: Call) -> Scanner:
-    # `"message_start"`, `_delta` and `_stop`, or an error: all else is content.
-    return PassingStream(MESSAGES.stream_decoder(), (b'"message_', b'"error"'))
+    return PassingStream(MESSAGES.stream_decoder(), MESSAGE_SIGNS)
 
 
 MESSAGE = Operation(
@@ -159,10 +160,7 @@ MESSAGE = Operation(
 
 
 def _generate_stream(call: Call) -> Scanner:
-    return PassingStream(
-        GENERATE.stream_decoder(choices=call.choices),
-        (b'"finishReason"', b'"usageMetadata"', b'"promptFeedback"', b'"error"'),
-    )
+    return PassingStream(GENERATE.stream_decoder(choices=call.choices), GENERATE_SIGNS)
 
 
 GENERATE_CONTENT = Operation(

@@ -110,3 +110,6 @@ class MessagesWire:
 
 
 MESSAGES = MessagesWire()
+
+#: `"message_start"`, `_delta` and `_stop`, or an error: all else in a stream is content.
+PASSING_SIGNS = (b'"message_', b'"error"')

@@ -117,3 +117,6 @@ class GeminiWire:
 
 
 GENERATE = GeminiWire()
+
+#: Whatever has none of these in a stream is content.
+PASSING_SIGNS = (b'"finishReason"', b'"usageMetadata"', b'"promptFeedback"', b'"error"')
