@@ -15,7 +15,8 @@ Source: what the google-genai package, 3.x, sends and reads with `vertexai=True`
 
 from __future__ import annotations
 
-from typing import Any
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -29,6 +30,11 @@ from tidegate.dialects.openai.usage import MAX_TOKENS
 from tidegate.dialects.unreadable import UNREADABLE
 from tidegate.dialects.usage import Usage
 from tidegate.dialects.wire import Quirks, UnreadableAnswer
+
+if TYPE_CHECKING:
+    from typing_extensions import override
+else:
+    from tidegate.config.snapshot import override
 
 
 class _Statistics(msgspec.Struct):
@@ -51,11 +57,10 @@ class _Answer(msgspec.Struct):
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 
 
-class VertexPredict:
-    """Models of the method that is older: `text-embedding-…`; see `neutral.EmbeddingBack`."""
+class _VertexMethod:
+    """What both methods share; see `neutral.EmbeddingBack`."""
 
     name = "vertex"
-    operation = "vertex_predict"
 
     def encode_request(
         self, request: EmbeddingRequest, model: str, quirks: Quirks
@@ -65,15 +70,29 @@ class VertexPredict:
         passed = leftovers(request, quirks, losses)
         if request.user:
             losses.drop("user")
-        common: dict[str, Any] = {}
-        if request.task:
-            common["task_type"] = request.task
-        if request.title:
-            common["title"] = request.title
-        body: dict[str, Any] = {"instances": [{"content": t, **common} for t in request.texts]}
+        return encode_json({**self._body(request), **passed}), losses.listed()
+
+    def decode_error(self, status: int, body: bytes) -> WireError:
+        """Read a provider's refusal."""
+        return GENERATE.decode_error(status, body)
+
+    @abstractmethod
+    def _body(self, request: EmbeddingRequest) -> dict[str, Any]:
+        """Return what the method wants of a request."""
+
+
+class VertexPredict(_VertexMethod):
+    """Models of the method that is older: `text-embedding-…`."""
+
+    operation = "vertex_predict"
+
+    @override
+    def _body(self, request: EmbeddingRequest) -> dict[str, Any]:
+        purpose = _purpose(request, "task_type")
+        body: dict[str, Any] = {"instances": [{"content": t, **purpose} for t in request.texts]}
         if request.dimensions is not None:
             body["parameters"] = {"outputDimensionality": request.dimensions}
-        return encode_json({**body, **passed}), losses.listed()
+        return body
 
     def decode_answer(self, body: bytes) -> EmbeddingAnswer:
         """Read a provider's answer; tokens are told text by text."""
@@ -87,30 +106,15 @@ class VertexPredict:
         usage = Usage(input_tokens=int(sum(told))) if whole else None
         return EmbeddingAnswer([one.values for one in found], usage)
 
-    def decode_error(self, status: int, body: bytes) -> WireError:
-        """Read a provider's refusal."""
-        return GENERATE.decode_error(status, body)
 
-
-class VertexBatchEmbed:
+class VertexBatchEmbed(_VertexMethod):
     """Gemini's models: the Gemini API's method, its settings in an object of their own."""
 
-    name = "vertex"
     operation = "vertex_batch_embed"
 
-    def encode_request(
-        self, request: EmbeddingRequest, model: str, quirks: Quirks
-    ) -> tuple[bytes, list[Loss]]:
-        """Write a provider's request; the model stands in the path."""
-        losses = Losses()
-        passed = leftovers(request, quirks, losses)
-        if request.user:
-            losses.drop("user")
-        config: dict[str, Any] = {}
-        if request.task:
-            config["taskType"] = request.task
-        if request.title:
-            config["title"] = request.title
+    @override
+    def _body(self, request: EmbeddingRequest) -> dict[str, Any]:
+        config: dict[str, Any] = _purpose(request, "taskType")
         if request.dimensions is not None:
             config["outputDimensionality"] = request.dimensions
         settings = {"embedContentConfig": config} if config else {}
@@ -118,15 +122,17 @@ class VertexBatchEmbed:
             {"content": {"role": "user", "parts": [{"text": text}]}, **settings}
             for text in request.texts
         ]
-        return encode_json({"requests": requests, **passed}), losses.listed()
+        return {"requests": requests}
 
     def decode_answer(self, body: bytes) -> EmbeddingAnswer:
         """Read a provider's answer."""
         return GEMINI_BATCH_EMBEDDINGS.decode_answer(body)
 
-    def decode_error(self, status: int, body: bytes) -> WireError:
-        """Read a provider's refusal."""
-        return GENERATE.decode_error(status, body)
+
+def _purpose(request: EmbeddingRequest, task_field: str) -> dict[str, Any]:
+    """Return what the vectors are for and the title, as far as they were told."""
+    told = ((task_field, request.task), ("title", request.title))
+    return {field: text for field, text in told if text}
 
 
 VERTEX_PREDICT = VertexPredict()
