@@ -14,14 +14,19 @@ import asyncio
 import re
 import time
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlencode
 
 import msgspec
 
 from tidegate.config.signing import EntraSigning
-from tidegate.providers.fresh import Fetched, Fresh, NoCredential
+from tidegate.providers.fresh import Fetched, NoCredential, TokenSigner
 from tidegate.upstream.answer import UpstreamClient
+
+if TYPE_CHECKING:
+    from typing_extensions import override
+else:
+    from tidegate.config.snapshot import override
 
 #: For the whole exchange; a request waits for it.
 TOKEN_S: Final = 10.0
@@ -52,7 +57,7 @@ class _Refusal(msgspec.Struct):
     error: str = ""
 
 
-class EntraSigner:
+class EntraSigner(TokenSigner):
     """See `routing.target.Signer`."""
 
     def __init__(
@@ -83,20 +88,9 @@ class EntraSigner:
             b"POST %b HTTP/1.1\r\nhost: %b\r\naccept: application/json\r\n"
             b"content-type: application/x-www-form-urlencoded\r\n" % (path, host)
         )
-        self._fresh = Fresh(loop, name, self._fetch)
+        super().__init__(loop, name)
 
-    async def lines(self, method: bytes, path: bytes, body: bytes) -> bytes:
-        """Return the token as a header line; see `Signer.lines`."""
-        return await self._fresh.get()
-
-    def doubt(self) -> None:
-        """See `Signer.doubt`."""
-        self._fresh.doubt()
-
-    def close(self) -> None:
-        """Stop fetching."""
-        self._fresh.close()
-
+    @override
     async def _fetch(self) -> Fetched[bytes]:
         signing = self._signing
         form = {

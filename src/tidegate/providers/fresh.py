@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Final, Generic, NamedTuple, TypeVar
 
@@ -124,3 +125,31 @@ class Fresh(Generic[T]):
             "provider credential failed",
             extra={"fields": {"provider": self._name, "reason": reason}},
         )
+
+
+class TokenSigner:
+    """A signer whose header line is one token for all requests; see `routing.target.Signer`.
+
+    Args:
+        loop: The worker's loop.
+        name: The provider's.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, name: str) -> None:
+        self._fresh: Fresh[bytes] = Fresh(loop, name, self._fetch)
+
+    async def lines(self, method: bytes, path: bytes, body: bytes) -> bytes:
+        """Return the token as a header line; see `Signer.lines`."""
+        return await self._fresh.get()
+
+    def doubt(self) -> None:
+        """See `Signer.doubt`."""
+        self._fresh.doubt()
+
+    def close(self) -> None:
+        """Stop fetching."""
+        self._fresh.close()
+
+    @abstractmethod
+    async def _fetch(self) -> Fetched[bytes]:
+        """Return the header line and how long it is good; see `Fresh`."""

@@ -7,12 +7,17 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from tidegate.config.signing import GoogleSigning
-from tidegate.providers.fresh import Fetched, Fresh, NoCredential
+from tidegate.providers.fresh import Fetched, NoCredential, TokenSigner
+
+if TYPE_CHECKING:
+    from typing_extensions import override
+else:
+    from tidegate.config.snapshot import override
 
 SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
 #: For one exchange with the token endpoint, and for all that google-auth does to get a token.
@@ -21,27 +26,16 @@ TOKEN_WAIT_S: Final = 30.0
 _MAX_BYTES: Final = 256 * 1024
 
 
-class GoogleSigner:
+class GoogleSigner(TokenSigner):
     """See `routing.target.Signer`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, name: str, signing: GoogleSigning) -> None:
         """Make a signer without a token, for the provider *name*."""
         self._signing = signing
         self._credentials: Any = None
-        self._fresh = Fresh(loop, name, self._fetch)
+        super().__init__(loop, name)
 
-    async def lines(self, method: bytes, path: bytes, body: bytes) -> bytes:
-        """Return the token as a header line; see `Signer.lines`."""
-        return await self._fresh.get()
-
-    def doubt(self) -> None:
-        """See `Signer.doubt`."""
-        self._fresh.doubt()
-
-    def close(self) -> None:
-        """Stop fetching."""
-        self._fresh.close()
-
+    @override
     async def _fetch(self) -> Fetched[bytes]:
         try:
             async with asyncio.timeout(TOKEN_WAIT_S):

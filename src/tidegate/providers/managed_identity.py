@@ -15,15 +15,21 @@ azure-identity package asks.
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from tidegate.config.signing import ManagedIdentitySigning
 from tidegate.providers.entra import exchange
-from tidegate.providers.fresh import Fetched, Fresh
+from tidegate.providers.fresh import Fetched, TokenSigner
 from tidegate.upstream.answer import UpstreamClient
 
+if TYPE_CHECKING:
+    from typing_extensions import override
+else:
+    from tidegate.config.snapshot import override
 
-class ManagedIdentitySigner:
+
+class ManagedIdentitySigner(TokenSigner):
     """See `routing.target.Signer`."""
 
     def __init__(
@@ -62,19 +68,8 @@ class ManagedIdentitySigner:
             host,
             proof.encode("ascii"),
         )
-        self._fresh = Fresh(loop, name, self._fetch)
+        super().__init__(loop, name)
 
-    async def lines(self, method: bytes, path: bytes, body: bytes) -> bytes:
-        """Return the token as a header line; see `Signer.lines`."""
-        return await self._fresh.get()
-
-    def doubt(self) -> None:
-        """See `Signer.doubt`."""
-        self._fresh.doubt()
-
-    def close(self) -> None:
-        """Stop fetching."""
-        self._fresh.close()
-
+    @override
     async def _fetch(self) -> Fetched[bytes]:
         return await exchange(self._loop, self._client, self._head, b"", "the identity endpoint")
