@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from tidegate.dialects.anthropic.wire import MESSAGES
-from tidegate.dialects.openai.request import ModelRequest
 from tidegate.endpoints.count_tokens import count_tokens
+from tidegate.endpoints.model_request import read_model_request
 from tidegate.endpoints.openai_completions import serve_model
 from tidegate.endpoints.ownership import check_named, watches
 from tidegate.pipeline.call import Call
 from tidegate.pipeline.endpoint import Endpoint
 from tidegate.pipeline.gateway import Gateway
-from tidegate.pipeline.handle import admit, authenticate
+from tidegate.pipeline.handle import admit
 from tidegate.pipeline.operation import MESSAGE, MESSAGE_COUNT
 
 
 async def serve_count(gateway: Gateway, call: Call) -> None:
     """Count the tokens of a prompt."""
-    principal = await authenticate(gateway, call)
-    body = await call.exchange.read_body(call.state.snapshot.edge.max_body_bytes)
-    request = ModelRequest(body, streams=False)
-    route = call.state.route(request.model, principal)
-    call.model = route.name
+    principal, request, route = await read_model_request(gateway, call)
     if watches(gateway, call):
-        await check_named(gateway, call, principal, body, route)
+        await check_named(gateway, call, principal, request.body, route)
     await admit(gateway, call, principal, route)
     await count_tokens(gateway, call, request, route)
 

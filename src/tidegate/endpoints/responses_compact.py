@@ -11,6 +11,7 @@ import msgspec
 from tidegate.dialects.openai.request import ModelRequest
 from tidegate.dialects.responses import RESPONSES
 from tidegate.dialects.unreadable import UNREADABLE
+from tidegate.endpoints.model_request import read_model_request
 from tidegate.endpoints.ownership import check_named, watches
 from tidegate.endpoints.responses_state import State
 from tidegate.errors import BadRequest, NotFound
@@ -18,7 +19,7 @@ from tidegate.pipeline.attempt import run_attempts
 from tidegate.pipeline.call import Call
 from tidegate.pipeline.endpoint import Endpoint
 from tidegate.pipeline.gateway import Gateway
-from tidegate.pipeline.handle import admit, authenticate
+from tidegate.pipeline.handle import admit
 from tidegate.pipeline.operation import RESPONSE, RESPONSE_COMPACTION
 from tidegate.routing.plan import ModelRoute
 
@@ -36,13 +37,9 @@ _decode_items = msgspec.json.Decoder(list[_Item]).decode
 
 async def serve_compaction(gateway: Gateway, call: Call) -> None:
     """Pass a conversation on to a provider that has the endpoint; 404 where none has."""
-    principal = await authenticate(gateway, call)
-    body = await call.exchange.read_body(call.state.snapshot.edge.max_body_bytes)
-    request = ModelRequest(body, streams=False)
-    route = call.state.route(request.model, principal)
-    call.model = route.name
+    principal, request, route = await read_model_request(gateway, call)
     if watches(gateway, call):
-        await check_named(gateway, call, principal, body, route)
+        await check_named(gateway, call, principal, request.body, route)
     state = State(call, principal, request, route)
     await state.look_back(gateway.responses)
     if not any(RESPONSE_COMPACTION.name in target.paths for target in state.route.targets):

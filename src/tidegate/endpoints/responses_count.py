@@ -6,26 +6,22 @@ would be for the response itself; for those that a provider keeps, that provider
 
 from __future__ import annotations
 
-from tidegate.dialects.openai.request import ModelRequest
 from tidegate.dialects.responses import RESPONSES
 from tidegate.endpoints.count_tokens import count_tokens, counts_natively
+from tidegate.endpoints.model_request import read_model_request
 from tidegate.endpoints.ownership import check_named, watches
 from tidegate.endpoints.responses_state import State
 from tidegate.errors import BadRequest
 from tidegate.pipeline.call import Call
 from tidegate.pipeline.endpoint import Endpoint
 from tidegate.pipeline.gateway import Gateway
-from tidegate.pipeline.handle import admit, authenticate
+from tidegate.pipeline.handle import admit
 from tidegate.pipeline.operation import RESPONSE_COUNT
 
 
 async def serve_count(gateway: Gateway, call: Call) -> None:
     """Count the tokens of a response's input."""
-    principal = await authenticate(gateway, call)
-    body = await call.exchange.read_body(call.state.snapshot.edge.max_body_bytes)
-    request = ModelRequest(body, streams=False)
-    route = call.state.route(request.model, principal)
-    call.model = route.name
+    principal, request, route = await read_model_request(gateway, call)
     state = State(call, principal, request, route)
     await state.look_back(gateway.responses)
     if not counts_natively(call, state.route):
@@ -37,7 +33,7 @@ async def serve_count(gateway: Gateway, call: Call) -> None:
                     param=name,
                 )
     if watches(gateway, call):
-        await check_named(gateway, call, principal, body, route)
+        await check_named(gateway, call, principal, request.body, route)
     await admit(gateway, call, principal, route)
     await count_tokens(gateway, call, state.request, state.route)
 
