@@ -109,25 +109,25 @@ class Loss(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
-class Losses:
-    """Collects losses; each one counts once, however often it occurs."""
+class Losses(dict[tuple[str, str], Loss]):
+    """Collects losses; each one counts once, however often it occurs.
 
-    __slots__ = ("_found",)
+    A dictionary itself, as one is made for each request and each answer and most stay empty.
+    """
 
-    def __init__(self) -> None:
-        self._found: dict[tuple[str, str], Loss] = {}
+    __slots__ = ()
 
     def drop(self, feature: str, detail: str = "") -> None:
         """Note that *feature* was left out."""
-        self._found[feature, detail] = Loss(feature, "dropped", detail)
+        self[feature, detail] = Loss(feature, "dropped", detail)
 
     def bend(self, feature: str, detail: str = "") -> None:
         """Note that *feature* was carried, but not exactly. A drop of the same outweighs it."""
-        self._found.setdefault((feature, detail), Loss(feature, "approximated", detail))
+        self.setdefault((feature, detail), Loss(feature, "approximated", detail))
 
     def listed(self) -> list[Loss]:
         """Return what was noted, in order."""
-        return list(self._found.values())
+        return list(self.values())
 
 
 def path_of(loss: Loss, fields: Mapping[str, str]) -> str:

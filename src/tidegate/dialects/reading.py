@@ -2,22 +2,27 @@
 
 Shapes are structs that forbid unknown fields, which costs nothing while there are none. Where
 there is one, the value is walked once to name each and to leave them out, and read again.
+
+A whole body is read in the same way: at once as one struct, which nearly all bodies fit, and
+otherwise field by field.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Generic, TypeVar
+from types import NoneType
+from typing import Any, Generic, TypeVar, Union, get_args, get_type_hints
 
 import msgspec
 from msgspec import inspect
 
 from tidegate.dialects.neutral import NeutralRequest, OpaquePart, Tool, ToolResult, ToolUse
-from tidegate.dialects.unreadable import UNREADABLE
+from tidegate.dialects.unreadable import UNREADABLE, check_text
 from tidegate.errors import BadRequest
 
 T = TypeVar("T")
+W = TypeVar("W", bound=msgspec.Struct)
 
 #: More unknown fields than these are not named one by one; the caller sees enough by then.
 MAX_UNREAD = 64
@@ -27,14 +32,15 @@ _decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
 #: Compared as it is: `bytes(raw)` would copy a picture to see that it is not null.
 _NULL = msgspec.Raw(b"null")
+#: A field that no struct knows, or a kind that is told twice, of which the last counts.
+_MENDABLE = re.compile("unknown field|Invalid value")
 _AT = re.compile(r" - at `\$(.*)`$")
 
 
 def request_fields(body: bytes) -> dict[str, msgspec.Raw]:
     """Split a request's body at the top level; raises `BadRequest`."""
     try:
-        if not body.isascii():
-            str(body, "utf-8")  # raw values are passed on: they must be text
+        check_text(body)  # raw values are passed on
         return _decode_fields(body)
     except UNREADABLE as error:
         raise BadRequest(describe(error)) from None
@@ -68,7 +74,7 @@ class Shape(Generic[T]):
         try:
             value: T = self._decode(raw)
         except msgspec.ValidationError as error:
-            if "unknown field" not in str(error):
+            if not _MENDABLE.search(str(error)):
                 raise _bad_field(error, path) from None
         except UNREADABLE as error:
             raise BadRequest(f"'{path}' cannot be read ({error}).", param=path) from None
@@ -104,6 +110,8 @@ def _without_unknown(raw: bytes, kind: inspect.Type, path: str, unread: list[str
         return raw
     if isinstance(kind, inspect.StructType) and raw[:1] == b"{":
         known = {field.encode_name: field.type for field in kind.fields}
+        if kind.tag_field is not None:
+            known[kind.tag_field] = inspect.StrType()
         kept: dict[str, msgspec.Raw] = {}
         for name, value in _decode_fields(raw).items():
             where = f"{path}.{name}"
@@ -179,9 +187,73 @@ class Fields:
         }
 
 
+class Body(Generic[W]):
+    """Reads a request's body as a struct that forbids unknown fields.
+
+    A body that fits is read in one go, a third of what its fields cost one by one. Any other is
+    read field by field, in the order of the struct, so that an error names its field and what the
+    struct does not know is found.
+
+    Args:
+        shape: The struct; what has no default must be there.
+        apart: Shapes of fields that may hold more than the struct takes in one go.
+    """
+
+    __slots__ = ("_apart", "_decode", "_shape", "_shapes")
+
+    def __init__(self, shape: type[W], apart: Mapping[str, Shape[Any]]) -> None:
+        hints = get_type_hints(shape)
+        needed = {field.name for field in msgspec.structs.fields(shape) if field.required}
+        self._decode = msgspec.json.Decoder(shape).decode
+        self._shape = shape
+        self._shapes = [
+            (name, apart.get(name) or Shape(_without_null(hints[name])), name in needed)
+            for name in shape.__struct_fields__
+        ]
+
+    def read(self, body: bytes) -> tuple[W, Fields | None]:
+        """Return the struct, and where the body was read field by field, what is left of it.
+
+        Raises `BadRequest`. Of a body that was read in one go, the texts of the struct are known
+        to be UTF-8 and nothing else is: see `check_kept`.
+        """
+        try:
+            return self._decode(body), None
+        except UNREADABLE:
+            return self._read_apart(body)
+
+    def _read_apart(self, body: bytes) -> tuple[W, Fields]:
+        fields = Fields(body)
+        values: dict[str, Any] = {}
+        for name, shape, needed in self._shapes:
+            value = fields.need(name, shape) if needed else fields.take(name, shape)
+            if value is not None:
+                values[name] = value
+        return self._shape(**values), fields
+
+
+def _without_null(hint: Any) -> Any:
+    """Return a field's type as its errors name it: null is none of its values, but means none."""
+    kinds = get_args(hint)
+    if NoneType not in kinds:
+        return hint
+    return Union[tuple(kind for kind in kinds if kind is not NoneType)]  # noqa: UP007  # of a tuple
+
+
+def check_kept(body: bytes) -> None:
+    """Raise `BadRequest` unless all of *body* is text: pieces of it are passed on as they are."""
+    try:
+        check_text(body)
+    except UnicodeDecodeError as error:
+        raise BadRequest(describe(error)) from None
+
+
 def json_text(raw: bytes) -> str:
-    """Return a raw JSON value as text."""
-    return str(raw, "utf-8")
+    """Return a raw JSON value as text; raises `BadRequest` where it is none."""
+    try:
+        return str(raw, "utf-8")
+    except UnicodeDecodeError as error:
+        raise BadRequest(describe(error)) from None
 
 
 def check_request(request: NeutralRequest) -> NeutralRequest:

@@ -36,14 +36,20 @@ _BAD_ID_SIGNS = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 class PromptWriter:
-    """Writes system and turns of one request; collects its losses."""
+    """Writes system and turns of one request; collects its losses.
 
-    __slots__ = ("_quirks", "_request", "losses")
+    Attributes:
+        losses: So far.
+        may_mark: Something was written that can hold a cache marker.
+    """
+
+    __slots__ = ("_quirks", "_request", "losses", "may_mark")
 
     def __init__(self, request: NeutralRequest, quirks: Quirks) -> None:
         self._request = request
         self._quirks = quirks
         self.losses = Losses()
+        self.may_mark = False
 
     def _takes(self, feature: str) -> bool:
         """Whether the target takes *feature*; a refused one is named."""
@@ -71,45 +77,51 @@ class PromptWriter:
         request = self._request
         system = [self._text(part) for part in request.system if part.text]
         turns: list[dict[str, Any]] = []
+        before = ""  # role of the last turn
+        takes_texts = request.cache_last is None  # a marker needs a block to hold it
         for number, message in enumerate(request.messages):
+            role, parts = message.role, message.parts
             if message.name is not None:
                 self.losses.drop("message.name")
+            if (
+                len(parts) == 1
+                and type(part := parts[0]) is Text
+                and role != "system"
+                and role != before
+                and takes_texts
+                and part.text
+                and part.cache is None
+                and not part.citations
+            ):
+                turns.append({"role": role, "content": part.text})
+                before = role
+                continue
             blocks = self._blocks(message)
-            if message.role == "system" and not self._quirks.system_turns:
+            if role == "system" and not self._quirks.system_turns:
                 # It keeps its authority and loses its place.
                 self.losses.bend("system.position")
                 system.extend(blocks)
                 continue
             if not blocks:
-                if message.parts and message.role == "user" and says(message):
+                if parts and role == "user" and says(message):
                     raise refuse_empty(f"messages[{number}]", "anything of this turn")
                 continue  # an empty turn is refused there, and says nothing
-            if turns and turns[-1]["role"] == message.role:
-                turns[-1]["content"].extend(blocks)
+            if role == before:
+                _blocks_of(turns[-1]).extend(blocks)
             else:
-                turns.append({"role": message.role, "content": blocks})
+                turns.append({"role": role, "content": blocks})
+                before = role
         if not turns:
             raise BadRequest("The request holds no turn for the model to answer.", param="messages")
         for turn in turns:
-            self._tidy(turn)
+            if type(turn["content"]) is list:
+                _tidy(turn, takes_texts)
         if request.cache_last is not None and (mark := self._cache(request.cache_last)):
-            kept = turns[-1]["content"][-1].setdefault("cache_control", mark["cache_control"])
+            last = _blocks_of(turns[-1])[-1]
+            kept = last.setdefault("cache_control", mark["cache_control"])
             if kept != mark["cache_control"]:
                 self.losses.bend("cache_marker.ttl")  # the block's own marker stays
         return system, turns
-
-    def _tidy(self, turn: dict[str, Any]) -> None:
-        """Put results first, as the API wants them, and write a lone text as a string."""
-        blocks = turn["content"]
-        if any(block["type"] == "tool_result" for block in blocks):
-            blocks.sort(key=lambda block: block["type"] != "tool_result")
-        elif (
-            len(blocks) == 1
-            and len(block := blocks[0]) == 2
-            and block["type"] == "text"
-            and self._request.cache_last is None
-        ):
-            turn["content"] = block["text"]
 
     def _blocks(self, message: Message) -> list[dict[str, Any]]:
         return [block for part in message.parts if (block := self._block(part)) is not None]
@@ -131,12 +143,15 @@ class PromptWriter:
             self.losses.bend("refusal")
             return {"type": "text", "text": part.text} if part.text else None
         if isinstance(part, OpaquePart) and part.dialect == NAME:
+            self.may_mark = True
             return msgspec.json.decode(part.raw, type=dict[str, Any])
         self.losses.drop("audio" if isinstance(part, Audio) else "part")
         return None
 
     def _text(self, part: Text) -> dict[str, Any]:
-        block = {"type": "text", "text": part.text, **self._cache(part.cache)}
+        block: dict[str, Any] = {"type": "text", "text": part.text}
+        if part.cache is not None:
+            block.update(self._cache(part.cache))
         if part.citations:
             own = [c for c in part.citations if c.dialect == NAME]
             if len(own) < len(part.citations):
@@ -242,6 +257,7 @@ class PromptWriter:
         else:
             ttl = "1h"
             self.losses.bend("cache_marker.ttl")
+        self.may_mark = True
         value = {"type": "ephemeral"}
         if ttl is not None:
             value["ttl"] = ttl
@@ -264,6 +280,29 @@ class PromptWriter:
         self.losses.bend("cache_marker")
         for block in marked[1 : 1 - MAX_CACHE_MARKERS]:
             del block["cache_control"]
+
+
+def _blocks_of(turn: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a turn's blocks, to which more may be added; a lone text becomes one."""
+    content = turn["content"]
+    if isinstance(content, str):
+        content = turn["content"] = [{"type": "text", "text": content}]
+    blocks: list[dict[str, Any]] = content
+    return blocks
+
+
+def _tidy(turn: dict[str, Any], takes_texts: bool) -> None:
+    """Put results first, as the API wants them, and write a lone text as a string."""
+    blocks = turn["content"]
+    if any(block["type"] == "tool_result" for block in blocks):
+        blocks.sort(key=lambda block: block["type"] != "tool_result")
+    elif (
+        takes_texts
+        and len(blocks) == 1
+        and len(block := blocks[0]) == 2
+        and block["type"] == "text"
+    ):
+        turn["content"] = block["text"]
 
 
 def _marked_blocks(item: dict[str, Any]) -> list[dict[str, Any]]:

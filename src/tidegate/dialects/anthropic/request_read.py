@@ -7,8 +7,11 @@ serves both.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
+from tidegate.dialects.anthropic import request_shapes as shapes
 from tidegate.dialects.anthropic.parts import NAME, read_citation
 from tidegate.dialects.envelope import (
     Envelope,
@@ -36,151 +39,13 @@ from tidegate.dialects.neutral import (
     ToolUse,
 )
 from tidegate.dialects.reading import (
-    FLAG,
-    INTEGER,
-    NUMBER,
     TEXT,
-    TEXTS,
-    Fields,
-    Shape,
+    check_kept,
+    check_request,
     json_text,
     note,
 )
 from tidegate.errors import BadRequest
-
-
-class _Strict(msgspec.Struct, forbid_unknown_fields=True):
-    pass
-
-
-class _CacheControl(_Strict):
-    type: str = "ephemeral"
-    ttl: str | None = None
-
-
-class _TextBlock(_Strict):
-    type: str
-    text: str
-    cache_control: _CacheControl | None = None
-    citations: list[msgspec.Raw] | None = None
-
-
-class _Source(_Strict):
-    type: str
-    media_type: str = ""
-    data: str = ""
-    url: str = ""
-    file_id: str = ""
-
-
-class _ImageBlock(_Strict):
-    type: str
-    source: _Source
-    cache_control: _CacheControl | None = None
-
-
-class _Cites(_Strict):
-    enabled: bool = True
-
-
-class _DocumentBlock(_Strict):
-    type: str
-    source: _Source
-    cache_control: _CacheControl | None = None
-    citations: _Cites | None = None
-    context: str | None = None
-    title: str | None = None
-
-
-class _ToolUseBlock(_Strict):
-    type: str
-    id: str
-    name: str
-    input: msgspec.Raw
-    cache_control: _CacheControl | None = None
-
-
-class _ToolResultBlock(_Strict):
-    type: str
-    tool_use_id: str
-    content: str | list[msgspec.Raw] | None = None
-    is_error: bool | None = None
-    cache_control: _CacheControl | None = None
-
-
-class _ThinkingBlock(_Strict):
-    type: str
-    thinking: str = ""
-    signature: str | None = None
-
-
-class _RedactedBlock(_Strict):
-    type: str
-    data: str
-
-
-class _Message(_Strict):
-    role: str
-    content: str | list[msgspec.Raw]
-
-
-class _Tool(_Strict):
-    name: str
-    input_schema: msgspec.Raw
-    type: str | None = None
-    description: str | None = None
-    strict: bool | None = None
-    cache_control: _CacheControl | None = None
-
-
-class _ToolChoice(_Strict):
-    type: str
-    name: str = ""
-    disable_parallel_tool_use: bool | None = None
-
-
-class _Thinking(_Strict):
-    type: str
-    budget_tokens: int | None = None
-    display: str | None = None
-
-
-class _Format(_Strict):
-    type: str
-    schema: msgspec.Raw = msgspec.Raw(b"null")
-
-
-class _OutputConfig(_Strict):
-    effort: str | None = None
-    format: _Format | None = None
-
-
-class _Kind(msgspec.Struct):
-    type: str | None = None
-
-
-class _SourceKind(msgspec.Struct):
-    source: _Kind | None = None
-
-
-_BLOCKS: Shape[str | list[msgspec.Raw]] = Shape(str | list[msgspec.Raw])
-_MESSAGES: Shape[list[_Message]] = Shape(list[_Message])
-_TOOLS: Shape[list[msgspec.Raw]] = Shape(list[msgspec.Raw])
-_TOOL: Shape[_Tool] = Shape(_Tool)
-_TOOL_CHOICE: Shape[_ToolChoice] = Shape(_ToolChoice)
-_THINKING: Shape[_Thinking] = Shape(_Thinking)
-_OUTPUT_CONFIG: Shape[_OutputConfig] = Shape(_OutputConfig)
-_CACHE: Shape[_CacheControl] = Shape(_CacheControl)
-_METADATA: Shape[dict[str, msgspec.Raw]] = Shape(dict[str, msgspec.Raw])
-_KIND: Shape[_Kind] = Shape(_Kind)
-_SOURCE_KIND: Shape[_SourceKind] = Shape(_SourceKind)
-_TEXT_BLOCK: Shape[_TextBlock] = Shape(_TextBlock)
-_IMAGE_BLOCK: Shape[_ImageBlock] = Shape(_ImageBlock)
-_DOCUMENT_BLOCK: Shape[_DocumentBlock] = Shape(_DocumentBlock)
-_TOOL_USE_BLOCK: Shape[_ToolUseBlock] = Shape(_ToolUseBlock)
-_TOOL_RESULT_BLOCK: Shape[_ToolResultBlock] = Shape(_ToolResultBlock)
-_THINKING_BLOCK: Shape[_ThinkingBlock] = Shape(_ThinkingBlock)
-_REDACTED_BLOCK: Shape[_RedactedBlock] = Shape(_RedactedBlock)
 
 _DEFAULTS = {"service_tier": (b'"auto"',), "speed": (b'"standard"',)}
 
@@ -190,46 +55,67 @@ def decode_request(body: bytes, *, counts_only: bool = False) -> NeutralRequest:
 
     With *counts_only*, a `count_tokens` request, which has no limit of the output.
     """
-    fields = Fields(body)
-    request = NeutralRequest(NAME, fields.need("model", TEXT), [], include_usage=True)
-    if counts_only:
-        request.max_output_tokens = fields.take("max_tokens", INTEGER)
-    else:
-        request.max_output_tokens = fields.need("max_tokens", INTEGER)
-    system = fields.take("system", _BLOCKS)
-    if system is not None:
-        request.system = _system(system, "system", fields.unread)
-    messages = fields.need("messages", _MESSAGES)
-    if not messages:
+    wire, fields = (shapes.COUNT_REQUEST if counts_only else shapes.REQUEST).read(body)
+    unread: list[str] = [] if fields is None else fields.unread
+    request = NeutralRequest(NAME, wire.model, [], include_usage=True, unread=unread)
+    request.max_output_tokens = wire.max_tokens
+    if wire.system:
+        request.system = _system(wire.system, "system", unread)
+    if not wire.messages:
         raise BadRequest("'messages' must not be empty.", param="messages")
-    request.messages = [
-        _message(message, f"messages[{number}]", fields.unread)
-        for number, message in enumerate(messages)
-    ]
-    _read_tools(request, fields)
-    _read_rest(request, fields)
-    request.extra = fields.left_over(_DEFAULTS)
-    request.unread = fields.unread
-    return request
+    plain = True  # no piece of JSON is kept as it is
+    turns = request.messages
+    for number, message in enumerate(wire.messages):
+        role, content = message.role, message.content
+        if type(content) is str and role in ("user", "assistant"):
+            turns.append(Message(role, [Text(content)]))  # type: ignore[arg-type]  # mypy widens it
+        else:
+            plain = False
+            turns.append(_message(message, f"messages[{number}]", unread))
+    if wire.tools is not None:
+        plain = False
+        request.tools = [
+            _tool(item, f"tools[{number}]", unread) for number, item in enumerate(wire.tools)
+        ]
+    if wire.tool_choice is not None:
+        _read_tool_choice(request, wire.tool_choice)
+    if wire.temperature is not None:
+        request.temperature = wire.temperature
+    if wire.top_p is not None:
+        request.top_p = wire.top_p
+    if wire.top_k is not None:
+        request.top_k = wire.top_k
+    if wire.stop_sequences is not None:
+        request.stop = wire.stop_sequences
+    if wire.stream:
+        request.stream = True
+    if wire.cache_control is not None:
+        request.cache_last = _cache(wire.cache_control)
+    if wire.metadata is not None:
+        plain = False
+        _read_metadata(request, wire.metadata, unread)
+    if wire.thinking is not None or wire.output_config is not None:
+        plain = False
+        _read_output(request, wire)
+    if fields is not None:
+        request.extra = fields.left_over(_DEFAULTS)
+    elif not plain or type(wire.system) is list:
+        check_kept(body)
+    return request if plain else check_request(request)
 
 
-def _read_rest(request: NeutralRequest, fields: Fields) -> None:
-    request.temperature = fields.take("temperature", NUMBER)
-    request.top_p = fields.take("top_p", NUMBER)
-    request.top_k = fields.take("top_k", INTEGER)
-    request.stop = fields.take("stop_sequences", TEXTS) or []
-    request.stream = fields.take("stream", FLAG) or False
-    cache = fields.take("cache_control", _CACHE)
-    request.cache_last = _cache(cache)
-    metadata = fields.take("metadata", _METADATA)
-    if metadata is not None:
-        user = metadata.pop("user_id", None)
-        if user is not None and bytes(user) != b"null":
-            request.user = TEXT.read(user, "metadata.user_id", fields.unread)
-        if metadata:
-            request.metadata = msgspec.json.encode(metadata)
-    thinking = fields.take("thinking", _THINKING)
-    config = fields.take("output_config", _OUTPUT_CONFIG)
+def _read_metadata(
+    request: NeutralRequest, metadata: dict[str, msgspec.Raw], unread: list[str]
+) -> None:
+    user = metadata.pop("user_id", None)
+    if user is not None and bytes(user) != b"null":
+        request.user = TEXT.read(user, "metadata.user_id", unread)
+    if metadata:
+        request.metadata = msgspec.json.encode(metadata)
+
+
+def _read_output(request: NeutralRequest, wire: shapes.Request) -> None:
+    thinking, config = wire.thinking, wire.output_config
     effort = None if config is None else config.effort
     if thinking is not None or effort is not None:
         request.reasoning = _reasoning(thinking, effort)
@@ -243,7 +129,7 @@ def _read_rest(request: NeutralRequest, fields: Fields) -> None:
         )
 
 
-def _reasoning(thinking: _Thinking | None, effort: str | None) -> Reasoning:
+def _reasoning(thinking: shapes.Thinking | None, effort: str | None) -> Reasoning:
     if thinking is None:
         return Reasoning(effort=effort)
     if thinking.type == "enabled":
@@ -257,26 +143,22 @@ def _reasoning(thinking: _Thinking | None, effort: str | None) -> Reasoning:
     raise BadRequest("'thinking.type' is of no known kind.", param="thinking.type")
 
 
-def _read_tools(request: NeutralRequest, fields: Fields) -> None:
-    items = fields.take("tools", _TOOLS)
-    for number, raw in enumerate(items or []):
-        kind = _KIND.read(raw, f"tools[{number}]", []).type
+def _tool(item: shapes.Tool | msgspec.Raw, path: str, unread: list[str]) -> Tool | OpaqueTool:
+    if isinstance(item, msgspec.Raw):
+        kind = shapes.KIND.read(item, path, []).type
         if kind is not None and kind != "custom":
-            request.tools.append(OpaqueTool(NAME, kind, bytes(raw)))
-            continue
-        tool = _TOOL.read(raw, "tools[]", fields.unread)
-        request.tools.append(
-            Tool(
-                tool.name,
-                tool.description,
-                bytes(tool.input_schema),
-                tool.strict,
-                cache=_cache(tool.cache_control),
-            )
-        )
-    choice = fields.take("tool_choice", _TOOL_CHOICE)
-    if choice is None:
-        return
+            return OpaqueTool(NAME, kind, bytes(item))
+        item = shapes.TOOL.read(item, "tools[]", unread)
+    return Tool(
+        item.name,
+        item.description,
+        bytes(item.input_schema),
+        item.strict,
+        cache=_cache(item.cache_control),
+    )
+
+
+def _read_tool_choice(request: NeutralRequest, choice: shapes.ToolChoice) -> None:
     modes = {"auto": "auto", "any": "required", "none": "none", "tool": "tool"}
     if choice.type not in modes:
         raise BadRequest("'tool_choice.type' is not valid.", param="tool_choice.type")
@@ -285,65 +167,69 @@ def _read_tools(request: NeutralRequest, fields: Fields) -> None:
         request.parallel_tool_calls = not choice.disable_parallel_tool_use
 
 
-def _message(wire: _Message, path: str, unread: list[str]) -> Message:
-    if wire.role == "system":
-        return Message("system", list(_system(wire.content, f"{path}.content", unread)))
-    if wire.role not in ("user", "assistant"):
+def _message(wire: shapes.Message, path: str, unread: list[str]) -> Message:
+    content, role = wire.content, wire.role
+    if role == "system":
+        return Message("system", list(_system(content, f"{path}.content", unread)))
+    if role not in ("user", "assistant"):
         raise BadRequest(f"'{path}.role' is no known role.", param=f"{path}.role")
-    role = "user" if wire.role == "user" else "assistant"
-    if isinstance(wire.content, str):
-        return Message(role, [Text(wire.content)])  # type: ignore[arg-type]  # mypy widens it
+    if isinstance(content, str):
+        return Message(role, [Text(content)])  # type: ignore[arg-type]  # mypy widens it
     parts = [
-        _block(raw, f"{path}.content[{number}]", unread) for number, raw in enumerate(wire.content)
+        _part(block, f"{path}.content[{number}]", unread) for number, block in enumerate(content)
     ]
     return Message(role, give_states_back(parts))  # type: ignore[arg-type]  # mypy widens it
 
 
-def _system(content: str | list[msgspec.Raw], path: str, unread: list[str]) -> list[Text]:
+def _system(
+    content: str | Sequence[shapes.Block | msgspec.Raw], path: str, unread: list[str]
+) -> list[Text]:
     if isinstance(content, str):
         return [Text(content)] if content else []
     parts: list[Text] = []
-    for number, raw in enumerate(content):
-        part = _block(raw, f"{path}[{number}]", unread)
+    for number, block in enumerate(content):
+        part = _part(block, f"{path}[{number}]", unread)
         if not isinstance(part, Text):
             raise BadRequest(f"'{path}' may hold text only.", param=f"{path}[{number}].type")
         parts.append(part)
     return parts
 
 
-def _block(raw: msgspec.Raw, path: str, unread: list[str]) -> Part | Envelope:
-    kind = _KIND.read(raw, path, []).type or ""
+def _part(block: shapes.Block | msgspec.Raw, path: str, unread: list[str]) -> Part | Envelope:
     within = "messages[].content[]"
-    if kind == "text":
-        text = _TEXT_BLOCK.read(raw, within, unread)
-        cited = [read_citation(citation) for citation in text.citations or ()]
-        return Text(text.text, _cache(text.cache_control), cited)
-    if kind == "tool_use":
-        call = _TOOL_USE_BLOCK.read(raw, within, unread)
+    if isinstance(block, msgspec.Raw):
+        kind = shapes.KIND.read(block, path, []).type or ""
+        shape = shapes.BLOCKS.get(kind)
+        if shape is None or (kind == "document" and not _is_whole(block, path)):
+            return OpaquePart(NAME, kind, bytes(block))
+        block = shape.read(block, within, unread)
+    if isinstance(block, shapes.TextBlock):
+        cited = [read_citation(citation) for citation in block.citations or ()]
+        return Text(block.text, _cache(block.cache_control), cited)
+    if isinstance(block, shapes.ToolUseBlock):
         return ToolUse(
-            call.id, call.name, json_text(bytes(call.input)), cache=_cache(call.cache_control)
+            block.id, block.name, json_text(bytes(block.input)), cache=_cache(block.cache_control)
         )
-    if kind == "tool_result":
-        return _tool_result(_TOOL_RESULT_BLOCK.read(raw, within, unread), path, unread)
-    if kind == "thinking":
-        thought = _THINKING_BLOCK.read(raw, within, unread)
-        if not is_sealed(thought.signature or ""):
-            return Thinking(thought.thinking, thought.signature, origin=NAME)
-        return _sealed(thought.signature or "", thought.thinking, f"{within}.signature", unread)
-    if kind == "redacted_thinking":
-        hidden = _REDACTED_BLOCK.read(raw, within, unread).data
-        if not is_sealed(hidden):
-            return Thinking(redacted=hidden, origin=NAME)
-        return _sealed(hidden, "", f"{within}.data", unread)
-    if kind == "image":
-        image = _IMAGE_BLOCK.read(raw, within, unread)
-        source, cache = image.source, _cache(image.cache_control)
+    if isinstance(block, shapes.ToolResultBlock):
+        return _tool_result(block, path, unread)
+    if isinstance(block, shapes.ThinkingBlock):
+        if not is_sealed(block.signature or ""):
+            return Thinking(block.thinking, block.signature, origin=NAME)
+        return _sealed(block.signature or "", block.thinking, f"{within}.signature", unread)
+    if isinstance(block, shapes.RedactedBlock):
+        if not is_sealed(block.data):
+            return Thinking(redacted=block.data, origin=NAME)
+        return _sealed(block.data, "", f"{within}.data", unread)
+    if isinstance(block, shapes.ImageBlock):
+        source, cache = block.source, _cache(block.cache_control)
         return Image(source.url, source.media_type, source.data, source.file_id, cache=cache)
-    if kind == "document":
-        source_kind = _SOURCE_KIND.read(raw, path, []).source
-        if source_kind is not None and source_kind.type != "content":
-            return _document(_DOCUMENT_BLOCK.read(raw, within, unread))
-    return OpaquePart(NAME, kind, bytes(raw))
+    return _document(block)
+
+
+def _is_whole(block: msgspec.Raw, path: str) -> bool:
+    """Whether a document is one piece, and not a list of blocks, which no other dialect has."""
+    source = shapes.SOURCE_KIND.read(block, path, []).source
+    return source is not None and source.type != "content"
 
 
 def _sealed(content: str, text: str, path: str, unread: list[str]) -> Thinking | Envelope:
@@ -355,7 +241,7 @@ def _sealed(content: str, text: str, path: str, unread: list[str]) -> Thinking |
     return envelope if envelope.kind == "call" else thinking_of_envelope(envelope, text)
 
 
-def _document(block: _DocumentBlock) -> Document:
+def _document(block: shapes.DocumentBlock) -> Document:
     source = block.source
     text = source.data if source.type == "text" else ""
     return Document(
@@ -371,15 +257,15 @@ def _document(block: _DocumentBlock) -> Document:
     )
 
 
-def _tool_result(block: _ToolResultBlock, path: str, unread: list[str]) -> ToolResult:
+def _tool_result(block: shapes.ToolResultBlock, path: str, unread: list[str]) -> ToolResult:
     result = ToolResult(
         block.tool_use_id, [], block.is_error or False, cache=_cache(block.cache_control)
     )
     if isinstance(block.content, str):
         result.parts.append(Text(block.content))
         return result
-    for number, raw in enumerate(block.content or ()):
-        part = _block(raw, f"{path}.content[{number}]", unread)
+    for number, inner in enumerate(block.content or ()):
+        part = _part(inner, f"{path}.content[{number}]", unread)
         if not isinstance(part, (Text, Image, Document, OpaquePart)):
             raise BadRequest(
                 f"'{path}.content' holds what no result can.", param=f"{path}.content[{number}]"
@@ -388,5 +274,5 @@ def _tool_result(block: _ToolResultBlock, path: str, unread: list[str]) -> ToolR
     return result
 
 
-def _cache(marker: _CacheControl | None) -> CacheMarker | None:
+def _cache(marker: shapes.CacheControl | None) -> CacheMarker | None:
     return None if marker is None else CacheMarker(marker.ttl)

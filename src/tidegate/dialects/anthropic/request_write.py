@@ -19,6 +19,8 @@ from tidegate.dialects.fidelity import Loss
 from tidegate.dialects.neutral import (
     NeutralRequest,
     OpaqueTool,
+    Reasoning,
+    ResponseFormat,
     Tool,
 )
 from tidegate.dialects.wire import Quirks
@@ -44,22 +46,32 @@ _CHOICES = {"auto": "auto", "none": "none", "required": "any", "tool": "tool"}
 def encode_request(request: NeutralRequest, model: str, quirks: Quirks) -> tuple[bytes, list[Loss]]:
     """Write *request* for *model*; return the body and what was lost."""
     writer = _Writer(request, quirks)
+    losses = writer.losses
     body: dict[str, Any] = {"model": model, "max_tokens": writer.limit()}
     system, messages = writer.prompt()
-    tools = writer.tools()
-    writer.bound_markers(tools, system, messages)
+    tools = writer.tools() if request.tools or request.tool_choice is not None else []
+    if writer.may_mark:
+        writer.bound_markers(tools, system, messages)
     if system:
         plain = len(system) == 1 and len(system[0]) == 2
         body["system"] = system[0]["text"] if plain else system
     body["messages"] = messages
     if tools:
         body["tools"] = tools
-    writer.add_tool_choice(body, bool(tools))
-    writer.add_reasoning(body)
-    writer.add_sampling(body, sampling_of(model))
-    writer.add_rest(body)
-    body.update(report_leftovers(request, quirks, writer.losses))
-    return encode_json(body), writer.losses.listed()
+    if request.tool_choice is not None or request.parallel_tool_calls is not None:
+        writer.add_tool_choice(body, bool(tools))
+    if request.reasoning is not None:
+        writer.add_reasoning(body, request.reasoning)
+    writer.add_sampling(body, model)
+    if request.response_format is not None:
+        writer.add_format(body, request.response_format)
+    if request.metadata is not None or request.user is not None:
+        writer.add_metadata(body)
+    if request.stream:
+        body["stream"] = True
+    if request.extra or request.unread:
+        body.update(report_leftovers(request, quirks, losses))
+    return encode_json(body), losses.listed() if losses else []
 
 
 class _Writer(PromptWriter):
@@ -76,6 +88,7 @@ class _Writer(PromptWriter):
         for tool in self._request.tools:
             if isinstance(tool, OpaqueTool):
                 if tool.dialect == NAME:
+                    self.may_mark = True
                     written.append(msgspec.json.decode(tool.raw, type=dict[str, Any]))
                 else:
                     self.losses.drop("tool.builtin")
@@ -115,8 +128,6 @@ class _Writer(PromptWriter):
             if parallel is not None:
                 self.losses.drop("parallel_tool_calls")
             return
-        if choice is None and parallel is None:
-            return
         mode = "auto" if choice is None else choice.mode
         written: dict[str, Any] = {"type": _CHOICES[mode]}
         if choice is not None and mode == "tool":
@@ -130,11 +141,9 @@ class _Writer(PromptWriter):
 
     # --- the rest ---------------------------------------------------------------------------
 
-    def add_reasoning(self, body: dict[str, Any]) -> None:
+    def add_reasoning(self, body: dict[str, Any], reasoning: Reasoning) -> None:
         """Write how much to think, in the way that the target's models take it."""
-        reasoning, quirks = self._request.reasoning, self._quirks
-        if reasoning is None:
-            return
+        quirks = self._quirks
         if quirks.thinking == "none" or "reasoning" in quirks.unsupported:
             if reasoning.mode != "off":
                 self.losses.drop("reasoning")
@@ -145,17 +154,15 @@ class _Writer(PromptWriter):
         if body.get("tool_choice", {}).get("type") in ("any", "tool"):
             self.losses.drop("reasoning")  # a call that is forced comes without thinking there
         elif quirks.thinking == "effort":
-            self._add_effort(body)
+            self._add_effort(body, reasoning)
         else:
-            self._add_budget(body)
+            self._add_budget(body, reasoning)
         if reasoning.display is not None and "thinking" in body:
             body["thinking"]["display"] = reasoning.display
         elif reasoning.display is not None:
             self.losses.drop("reasoning.display")
 
-    def _add_effort(self, body: dict[str, Any]) -> None:
-        reasoning = self._request.reasoning
-        assert reasoning is not None
+    def _add_effort(self, body: dict[str, Any], reasoning: Reasoning) -> None:
         if reasoning.mode == "between_tools":
             body["thinking"] = {"type": "between_tools"}
         else:
@@ -170,9 +177,7 @@ class _Writer(PromptWriter):
                 self.losses.bend("reasoning")
             body["output_config"] = {"effort": _EFFORTS.get(effort, "low")}
 
-    def _add_budget(self, body: dict[str, Any]) -> None:
-        reasoning = self._request.reasoning
-        assert reasoning is not None
+    def _add_budget(self, body: dict[str, Any], reasoning: Reasoning) -> None:
         budget = reasoning.budget_tokens
         if budget is None:
             budget = _BUDGET_OF_EFFORT.get(reasoning.effort or "medium", 8192)
@@ -197,41 +202,25 @@ class _Writer(PromptWriter):
             self.losses.bend("reasoning.budget")
         body["thinking"] = {"type": "enabled", "budget_tokens": budget}
 
-    def add_sampling(self, body: dict[str, Any], taken: Literal["all", "one", "none"]) -> None:
+    def add_sampling(self, body: dict[str, Any], model: str) -> None:
         """Write sampling parameters, where version and model have them; see `sampling_of`."""
         request = self._request
-        thinks = body.get("thinking", {}).get("type") in ("enabled", "adaptive")
-        sampled = (
-            ("temperature", request.temperature, 1.0),
-            ("top_p", request.top_p, 1.0),
-            ("top_k", request.top_k, None),
-        )
-        for name, value, neutral in sampled:
-            if value is None:
-                continue
-            has_none = taken == "none" or self._quirks.version >= VERSION_WITHOUT_SAMPLING
-            if name == "top_p":
-                has_none |= taken == "one" and "temperature" in body
-            else:
-                has_none |= thinks
-            if has_none:
-                if value != neutral:
-                    self.losses.drop(name)
-            elif self._takes(name):
-                body[name] = value
-                if name == "temperature" and value > 1:
-                    self.losses.bend(name)  # the scale ends at 1 here and at 2 there
-                    body[name] = 1.0
-        for name, given, default in (
-            ("seed", request.seed, None),
-            ("presence_penalty", request.presence_penalty, 0),
-            ("frequency_penalty", request.frequency_penalty, 0),
-            ("n", request.n, 1),
-            ("logprobs", request.logprobs, False),
-            ("logprobs", request.top_logprobs, 0),
+        if (
+            request.temperature is not None
+            or request.top_p is not None
+            or request.top_k is not None
         ):
-            if given is not None and given != default:
-                self.losses.drop(name)
+            self._add_sampled(body, sampling_of(model))
+        if request.seed is not None:
+            self.losses.drop("seed")
+        if request.presence_penalty:
+            self.losses.drop("presence_penalty")
+        if request.frequency_penalty:
+            self.losses.drop("frequency_penalty")
+        if request.n is not None and request.n != 1:
+            self.losses.drop("n")
+        if request.logprobs or request.top_logprobs:
+            self.losses.drop("logprobs")
         if request.stop:
             kept = [word for word in request.stop if word.strip()]
             if len(kept) < len(request.stop):
@@ -239,10 +228,34 @@ class _Writer(PromptWriter):
             if kept:
                 body["stop_sequences"] = kept
 
-    def add_rest(self, body: dict[str, Any]) -> None:
-        """Write the shape of the answer, the end user, and whether to stream."""
+    def _add_sampled(self, body: dict[str, Any], taken: Literal["all", "one", "none"]) -> None:
         request = self._request
-        self._add_format(body)
+        thinks = "thinking" in body and body["thinking"]["type"] in ("enabled", "adaptive")
+        none = taken == "none" or self._quirks.version >= VERSION_WITHOUT_SAMPLING
+        temperature, top_p, top_k = request.temperature, request.top_p, request.top_k
+        if temperature is not None:
+            if none or thinks:
+                if temperature != 1:
+                    self.losses.drop("temperature")
+            elif self._takes("temperature"):
+                if temperature > 1:
+                    self.losses.bend("temperature")  # the scale ends at 1 here and at 2 there
+                body["temperature"] = min(temperature, 1.0)
+        if top_p is not None:
+            if none or (taken == "one" and "temperature" in body):
+                if top_p != 1:
+                    self.losses.drop("top_p")
+            elif self._takes("top_p"):
+                body["top_p"] = top_p
+        if top_k is not None:
+            if none or thinks:
+                self.losses.drop("top_k")
+            elif self._takes("top_k"):
+                body["top_k"] = top_k
+
+    def add_metadata(self, body: dict[str, Any]) -> None:
+        """Write the end user, who is one of the labels here; labels of others are named."""
+        request = self._request
         metadata: dict[str, Any] = {}
         if request.metadata is not None and request.dialect == NAME:
             metadata = msgspec.json.decode(request.metadata, type=dict[str, Any])
@@ -252,12 +265,10 @@ class _Writer(PromptWriter):
             metadata["user_id"] = request.user
         if metadata:
             body["metadata"] = metadata
-        if request.stream:
-            body["stream"] = True
 
-    def _add_format(self, body: dict[str, Any]) -> None:
-        wanted = self._request.response_format
-        if wanted is None or not self._takes("response_format"):
+    def add_format(self, body: dict[str, Any], wanted: ResponseFormat) -> None:
+        """Write the shape of the answer's text, where there is a schema of it."""
+        if not self._takes("response_format"):
             return
         if wanted.kind == "json" or wanted.schema is None:
             self.losses.drop("response_format")

@@ -9,6 +9,7 @@ callers mean. Source: the API's refusals, and the model cards in the Bedrock use
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Literal
 
 #: `claude-opus-4-1-20250805`, `anthropic.claude-sonnet-4-5-20250929-v1:0`, `claude-opus-5`.
@@ -17,6 +18,7 @@ _SINCE_ONE = (4, 1)
 _SINCE_NONE = (4, 7)
 
 
+@lru_cache(maxsize=256)  # few names, and a client's own ones push each other out
 def sampling_of(model: str) -> Literal["all", "one", "none"]:
     """Return how much of sampling *model* takes: all of it, `temperature` or `top_p`, none."""
     found = _VERSION.search(model)

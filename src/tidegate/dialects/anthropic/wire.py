@@ -14,7 +14,6 @@ from tidegate.dialects.anthropic.request_write import encode_request
 from tidegate.dialects.dialect import Dialect
 from tidegate.dialects.fidelity import Loss
 from tidegate.dialects.neutral import NeutralAnswer, NeutralRequest, WireError
-from tidegate.dialects.reading import check_request
 from tidegate.dialects.wire import MAX_EVENT_BYTES, AnswerContext, Quirks
 
 _BLOCKS = "messages[].content[]"
@@ -76,7 +75,7 @@ class MessagesWire:
 
     def decode_request(self, body: bytes) -> NeutralRequest:
         """Read a caller's request."""
-        return check_request(decode_request(body))
+        return decode_request(body)
 
     def encode_request(
         self, request: NeutralRequest, model: str, quirks: Quirks

@@ -29,7 +29,6 @@ from tidegate.dialects.neutral import (
 from tidegate.dialects.openai import chat_shapes as shapes
 from tidegate.dialects.openai.chat_answer import FINISH_WRITE, google_content
 from tidegate.dialects.openai.chat_encoder import ChatStreamEncoder
-from tidegate.dialects.reading import Fields
 from tidegate.errors import BadRequest
 
 if TYPE_CHECKING:
@@ -42,10 +41,9 @@ _FINISH: dict[FinishReason, str] = {**FINISH_WRITE, "tool_use": "function_call"}
 # --- reading --------------------------------------------------------------------------------
 
 
-def read_functions(request: NeutralRequest, fields: Fields) -> None:
+def read_functions(request: NeutralRequest, wire: shapes.Request) -> None:
     """Read `functions` and `function_call` as tools; raises `BadRequest`."""
-    functions = fields.take("functions", shapes.FUNCTIONS)
-    choice = fields.take("function_call", shapes.FUNCTION_CHOICE)
+    functions, choice = wire.functions, wire.function_call
     if functions is None:
         if choice is not None:
             raise BadRequest("'function_call' needs 'functions'.", param="function_call")

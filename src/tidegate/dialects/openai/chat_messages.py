@@ -58,13 +58,22 @@ class MessagesWriter:
         if request.system:
             written.append(self._system(list(request.system)))
         for number, message in enumerate(request.messages):
-            path = f"messages[{number}]"
-            if message.role == "system":
-                written.append(self._system(message.parts))
-            elif message.role == "assistant":
-                written.append(self._assistant(message, path))
+            role, parts = message.role, message.parts
+            if (
+                len(parts) == 1
+                and type(part := parts[0]) is Text
+                and role != "system"
+                and message.name is None
+                and part.cache is None
+                and not part.citations
+            ):
+                written.append({"role": role, "content": part.text})
+            elif role == "system":
+                written.append(self._system(parts))
+            elif role == "assistant":
+                written.append(self._assistant(message, f"messages[{number}]"))
             else:
-                self._add_user(written, message, path)
+                self._add_user(written, message, f"messages[{number}]")
         if request.cache_last is not None:
             self._mark_last(written, request.cache_last)
         return written
@@ -220,7 +229,10 @@ class MessagesWriter:
         if isinstance(part, Text):
             if part.citations:
                 self.losses.drop("citations")
-            return {"type": "text", "text": part.text, **self._cache(part.cache)}
+            written: dict[str, Any] = {"type": "text", "text": part.text}
+            if part.cache is not None:
+                written.update(self._cache(part.cache))
+            return written
         if isinstance(part, Image):
             return self._image(part)
         if isinstance(part, Document):

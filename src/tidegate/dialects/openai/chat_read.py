@@ -38,15 +38,7 @@ from tidegate.dialects.openai.chat_parts import (
     thinking_of_details,
 )
 from tidegate.dialects.openai.custom_format import from_chat
-from tidegate.dialects.reading import (
-    FLAG,
-    INTEGER,
-    NUMBER,
-    TEXT,
-    TEXT_OR_TEXTS,
-    Fields,
-    note,
-)
+from tidegate.dialects.reading import check_kept, check_request, note
 from tidegate.errors import BadRequest
 
 #: Values that ask for what happens without them too: leaving them out loses nothing.
@@ -62,51 +54,77 @@ _DEFAULTS = {
 
 def decode_request(body: bytes) -> NeutralRequest:
     """Read a request; raises `BadRequest` naming the field at fault."""
-    fields = Fields(body)
-    request = NeutralRequest(NAME, fields.need("model", TEXT), [])
-    _read_messages(request, fields.need("messages", shapes.MESSAGES), fields.unread)
-    _read_tools(request, fields)
-    _read_sampling(request, fields)
-    _read_output(request, fields)
-    read_functions(request, fields)
-    request.extra = fields.left_over(_DEFAULTS)
-    request.unread = fields.unread
-    return request
+    wire, fields = shapes.REQUEST.read(body)
+    unread: list[str] = [] if fields is None else fields.unread
+    request = NeutralRequest(NAME, wire.model, [], unread=unread)
+    plain = _read_messages(request, wire.messages, unread)
+    if wire.tools is not None:
+        plain = False
+        request.tools = [
+            _tool(item, f"tools[{number}]", unread) for number, item in enumerate(wire.tools)
+        ]
+    if wire.parallel_tool_calls is not None:
+        request.parallel_tool_calls = wire.parallel_tool_calls
+    if wire.tool_choice is not None:
+        request.tool_choice = _tool_choice(wire.tool_choice)
+    _read_sampling(request, wire)
+    if wire.metadata is not shapes.NULL or wire.response_format is not None:
+        plain = False
+        _read_shape(request, wire)
+    if wire.functions is not None or wire.function_call is not None:
+        plain = False
+        read_functions(request, wire)
+    if fields is not None:
+        request.extra = fields.left_over(_DEFAULTS)
+    elif not plain:
+        check_kept(body)
+    return request if plain else check_request(request)
 
 
-def _read_sampling(request: NeutralRequest, fields: Fields) -> None:
-    request.temperature = fields.take("temperature", NUMBER)
-    request.top_p = fields.take("top_p", NUMBER)
-    request.top_k = fields.take("top_k", INTEGER)
-    request.seed = fields.take("seed", INTEGER)
-    request.presence_penalty = fields.take("presence_penalty", NUMBER)
-    request.frequency_penalty = fields.take("frequency_penalty", NUMBER)
-    request.n = fields.take("n", INTEGER)
-    request.logprobs = fields.take("logprobs", FLAG)
-    request.top_logprobs = fields.take("top_logprobs", INTEGER)
-    stop = fields.take("stop", TEXT_OR_TEXTS)
+def _read_sampling(request: NeutralRequest, wire: shapes.Request) -> None:
+    """Read what is one value each; most requests hold few of them, and asking costs nothing."""
+    if wire.temperature is not None:
+        request.temperature = wire.temperature
+    if wire.top_p is not None:
+        request.top_p = wire.top_p
+    if wire.top_k is not None:
+        request.top_k = wire.top_k
+    if wire.seed is not None:
+        request.seed = wire.seed
+    if wire.presence_penalty is not None:
+        request.presence_penalty = wire.presence_penalty
+    if wire.frequency_penalty is not None:
+        request.frequency_penalty = wire.frequency_penalty
+    if wire.n is not None:
+        request.n = wire.n
+    if wire.logprobs is not None:
+        request.logprobs = wire.logprobs
+    if wire.top_logprobs is not None:
+        request.top_logprobs = wire.top_logprobs
+    stop = wire.stop
     if stop is not None:
         request.stop = [stop] if isinstance(stop, str) else stop
-    former = fields.take("max_tokens", INTEGER)
-    limit = fields.take("max_completion_tokens", INTEGER)
-    request.max_output_tokens = former if limit is None else limit
-
-
-def _read_output(request: NeutralRequest, fields: Fields) -> None:
-    request.stream = fields.take("stream", FLAG) or False
-    options = fields.take("stream_options", shapes.STREAM_OPTIONS)
-    if options is not None:
-        request.include_usage = options.include_usage or False
-    effort = fields.take("reasoning_effort", TEXT)
+    if wire.max_tokens is not None:
+        request.max_output_tokens = wire.max_tokens
+    if wire.max_completion_tokens is not None:
+        request.max_output_tokens = wire.max_completion_tokens
+    if wire.stream:
+        request.stream = True
+    if wire.stream_options is not None:
+        request.include_usage = wire.stream_options.include_usage or False
+    effort = wire.reasoning_effort
     if effort is not None:
         request.reasoning = Reasoning(mode="off" if effort == "none" else None, effort=effort)
-    user = fields.take("user", TEXT)
-    identifier = fields.take("safety_identifier", TEXT)
-    request.user = identifier if user is None else user
-    request.metadata = fields.take_raw("metadata")
-    if request.metadata == b"{}":
-        request.metadata = None
-    wanted = fields.take("response_format", shapes.RESPONSE_FORMAT)
+    if wire.safety_identifier is not None:
+        request.user = wire.safety_identifier
+    if wire.user is not None:
+        request.user = wire.user
+
+
+def _read_shape(request: NeutralRequest, wire: shapes.Request) -> None:
+    metadata = bytes(wire.metadata)
+    request.metadata = None if metadata in (b"null", b"{}") else metadata
+    wanted = wire.response_format
     if wanted is None or wanted.type == "text":
         return
     if wanted.type == "json_object":
@@ -124,40 +142,29 @@ def _read_output(request: NeutralRequest, fields: Fields) -> None:
         raise BadRequest("'response_format' is of no known type.", param="response_format.type")
 
 
-def _read_tools(request: NeutralRequest, fields: Fields) -> None:
-    items = fields.take("tools", shapes.TOOLS)
-    for number, raw in enumerate(items or []):
-        kind = shapes.KIND.read(raw, f"tools[{number}]", []).type
+def _tool(item: shapes.ToolItem | msgspec.Raw, path: str, unread: list[str]) -> Tool | OpaqueTool:
+    if isinstance(item, msgspec.Raw):
+        kind = shapes.KIND.read(item, path, []).type
         if kind not in ("function", "custom"):
-            request.tools.append(OpaqueTool(NAME, kind, bytes(raw)))
-            continue
-        item = shapes.TOOL.read(raw, "tools[]", fields.unread)
-        if item.function is not None:
-            schema = bytes(item.function.parameters)
-            request.tools.append(
-                Tool(
-                    item.function.name,
-                    item.function.description,
-                    None if schema == b"null" else schema,
-                    item.function.strict,
-                    cache=_cache(item.cache_control),
-                )
-            )
-        elif item.custom is not None:
-            request.tools.append(
-                Tool(
-                    item.custom.name,
-                    item.custom.description,
-                    custom_format=from_chat(bytes(item.custom.format)),
-                    cache=_cache(item.cache_control),
-                )
-            )
-        else:
-            raise BadRequest(f"'tools[{number}]' holds no '{kind}'.", param=f"tools[{number}]")
-    request.parallel_tool_calls = fields.take("parallel_tool_calls", FLAG)
-    choice = fields.take("tool_choice", shapes.TOOL_CHOICE)
-    if choice is not None:
-        request.tool_choice = _tool_choice(choice)
+            return OpaqueTool(NAME, kind, bytes(item))
+        item = shapes.TOOL.read(item, "tools[]", unread)
+    if item.function is not None:
+        schema = bytes(item.function.parameters)
+        return Tool(
+            item.function.name,
+            item.function.description,
+            None if schema == b"null" else schema,
+            item.function.strict,
+            cache=_cache(item.cache_control),
+        )
+    if item.custom is not None:
+        return Tool(
+            item.custom.name,
+            item.custom.description,
+            custom_format=from_chat(bytes(item.custom.format)),
+            cache=_cache(item.cache_control),
+        )
+    raise BadRequest(f"'{path}' holds no '{item.type}'.", param=path)
 
 
 def _tool_choice(choice: str | shapes.ToolChoice) -> ToolChoice:
@@ -180,35 +187,70 @@ def _tool_choice(choice: str | shapes.ToolChoice) -> ToolChoice:
 
 def _read_messages(
     request: NeutralRequest, messages: list[shapes.Message], unread: list[str]
-) -> None:
+) -> bool:
+    """Read all messages; return whether all of them were but a text, of which nothing is raw."""
     if not messages:
         raise BadRequest("'messages' must not be empty.", param="messages")
+    plain = True
+    turns = request.messages
     results: Message | None = None  # the turn that results of one round of calls go to
-    functions = FunctionCalls()
+    functions: FunctionCalls | None = None
     for number, wire in enumerate(messages):
+        role, content = wire.role, wire.content
+        if type(content) is str and wire.cache_control is None and wire.name is None:
+            if role == "user" or (role == "assistant" and content and _is_text(wire)):
+                turns.append(Message(role, [Text(content)]))  # type: ignore[arg-type]  # mypy widens it
+                results = None
+                continue
+            if role in ("system", "developer"):
+                if turns:
+                    turns.append(Message("system", [Text(content)]))
+                else:
+                    request.system.append(Text(content))
+                results = None
+                continue
+        plain = False
+        if functions is None:
+            functions = FunctionCalls()
         path = f"messages[{number}]"
-        if wire.role in ("tool", "function"):
+        if role in ("tool", "function"):
             if results is None:
                 results = Message("user", [])
-                request.messages.append(results)
+                turns.append(results)
             call_id = wire.tool_call_id
-            if wire.role == "function":
+            if role == "function":
                 call_id = functions.end(wire.name, path)
             results.parts.append(_tool_result(wire, call_id, path, unread))
             continue
         results = None
-        if wire.role in ("system", "developer"):
+        if role in ("system", "developer"):
             _read_system(request, wire, path, unread)
-        elif wire.role == "user":
+        elif role == "user":
             parts = _parts(wire, path, unread)
-            request.messages.append(Message("user", parts, wire.name))
-        elif wire.role == "assistant":
+            turns.append(Message("user", parts, wire.name))
+        elif role == "assistant":
             turn = _assistant(wire, path, unread)
             if wire.function_call is not None:
                 turn.parts.append(functions.begin(wire.function_call))
-            request.messages.append(turn)
+            turns.append(turn)
         else:
             raise BadRequest(f"'{path}.role' is no known role.", param=f"{path}.role")
+    return plain
+
+
+def _is_text(wire: shapes.Message) -> bool:
+    """Whether an assistant's turn is its text and nothing else."""
+    return not (
+        wire.tool_calls
+        or wire.refusal
+        or wire.annotations
+        or wire.reasoning_content
+        or wire.reasoning
+        or wire.reasoning_details
+        or wire.thinking_blocks
+        or wire.audio is not None
+        or wire.function_call is not None
+    )
 
 
 def _read_system(
@@ -284,7 +326,7 @@ def _parts(wire: shapes.Message, path: str, unread: list[str]) -> list[Part]:
         parts = [Text(content)] if content or wire.role != "assistant" else []
     else:
         parts = [
-            _part(raw, f"{path}.content[{number}]", unread) for number, raw in enumerate(content)
+            _part(part, f"{path}.content[{number}]", unread) for number, part in enumerate(content)
         ]
     if wire.cache_control is not None and parts:
         last = parts[-1]
@@ -293,28 +335,26 @@ def _parts(wire: shapes.Message, path: str, unread: list[str]) -> list[Part]:
     return parts
 
 
-def _part(raw: msgspec.Raw, path: str, unread: list[str]) -> Part:
-    kind = shapes.KIND.read(raw, path, []).type
-    within = "messages[].content[]"
-    if kind == "text":
-        text = shapes.TEXT_PART.read(raw, within, unread)
-        return Text(text.text, _cache(text.prompt_cache_breakpoint or text.cache_control))
-    if kind == "image_url":
-        image = shapes.IMAGE_PART.read(raw, within, unread)
-        cache = _cache(image.prompt_cache_breakpoint or image.cache_control)
-        inline = split_data_url(image.image_url.url)
+def _part(part: shapes.KnownPart | msgspec.Raw, path: str, unread: list[str]) -> Part:
+    if isinstance(part, msgspec.Raw):
+        kind = shapes.KIND.read(part, path, []).type
+        shape = shapes.PARTS.get(kind)
+        if shape is None:
+            return OpaquePart(NAME, kind, bytes(part))
+        part = shape.read(part, "messages[].content[]", unread)
+    if isinstance(part, shapes.RefusalPart):
+        return Refusal(part.refusal)
+    cache = _cache(part.prompt_cache_breakpoint or part.cache_control)
+    if isinstance(part, shapes.TextPart):
+        return Text(part.text, cache)
+    if isinstance(part, shapes.ImagePart):
+        inline = split_data_url(part.image_url.url)
         if inline is None:
-            return Image(url=image.image_url.url, detail=image.image_url.detail, cache=cache)
-        return Image(mime=inline[0], data=inline[1], detail=image.image_url.detail, cache=cache)
-    if kind == "input_audio":
-        sound = shapes.AUDIO_PART.read(raw, within, unread)
-        cache = _cache(sound.prompt_cache_breakpoint or sound.cache_control)
-        return Audio(sound.input_audio.data, sound.input_audio.format, cache=cache)
-    if kind == "file":
-        return _file(shapes.FILE_PART.read(raw, within, unread), path)
-    if kind == "refusal":
-        return Refusal(shapes.REFUSAL_PART.read(raw, within, unread).refusal)
-    return OpaquePart(NAME, kind, bytes(raw))
+            return Image(url=part.image_url.url, detail=part.image_url.detail, cache=cache)
+        return Image(mime=inline[0], data=inline[1], detail=part.image_url.detail, cache=cache)
+    if isinstance(part, shapes.AudioPart):
+        return Audio(part.input_audio.data, part.input_audio.format, cache=cache)
+    return _file(part, path)
 
 
 def _file(part: shapes.FilePart, path: str) -> Document:

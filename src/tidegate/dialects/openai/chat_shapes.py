@@ -1,5 +1,8 @@
 """Shapes of a chat request's JSON. Unknown fields are found by `reading.Shape`.
 
+What names its kind in `type` is read by that name; where a list may hold kinds that are not known
+here, and it does, the body is read field by field and the list's items one by one.
+
 Source: `CompletionCreateParams` of the openai package, 3.x.
 """
 
@@ -7,12 +10,14 @@ Source: `CompletionCreateParams` of the openai package, 3.x.
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
 import msgspec
 
 from tidegate.dialects.openai.chat_parts import Detail
-from tidegate.dialects.reading import (
-    Shape,
-)
+from tidegate.dialects.reading import Body, Shape
+
+NULL = msgspec.Raw(b"null")
 
 
 class Strict(msgspec.Struct, forbid_unknown_fields=True):
@@ -25,15 +30,13 @@ class Breakpoint(Strict):
     ttl: str | None = None
 
 
-class TextPart(Strict):
-    type: str
+class TextPart(Strict, tag_field="type", tag="text"):
     text: str
     prompt_cache_breakpoint: Breakpoint | None = None
     cache_control: Breakpoint | None = None
 
 
-class RefusalPart(Strict):
-    type: str
+class RefusalPart(Strict, tag_field="type", tag="refusal"):
     refusal: str
 
 
@@ -42,8 +45,7 @@ class ImageUrl(Strict):
     detail: str | None = None
 
 
-class ImagePart(Strict):
-    type: str
+class ImagePart(Strict, tag_field="type", tag="image_url"):
     image_url: ImageUrl
     prompt_cache_breakpoint: Breakpoint | None = None
     cache_control: Breakpoint | None = None
@@ -54,8 +56,7 @@ class Sound(Strict):
     format: str
 
 
-class AudioPart(Strict):
-    type: str
+class AudioPart(Strict, tag_field="type", tag="input_audio"):
     input_audio: Sound
     prompt_cache_breakpoint: Breakpoint | None = None
     cache_control: Breakpoint | None = None
@@ -67,11 +68,13 @@ class File(Strict):
     filename: str | None = None
 
 
-class FilePart(Strict):
-    type: str
+class FilePart(Strict, tag_field="type", tag="file"):
     file: File
     prompt_cache_breakpoint: Breakpoint | None = None
     cache_control: Breakpoint | None = None
+
+
+KnownPart: TypeAlias = TextPart | ImagePart | AudioPart | FilePart | RefusalPart
 
 
 class Function(Strict):
@@ -116,7 +119,7 @@ class AudioRef(Strict):
 
 class Message(Strict):
     role: str
-    content: str | list[msgspec.Raw] | None = None
+    content: str | list[KnownPart] | None = None
     name: str | None = None
     tool_calls: list[ToolCall] | None = None
     tool_call_id: str | None = None
@@ -131,17 +134,21 @@ class Message(Strict):
     cache_control: Breakpoint | None = None
 
 
+class MessageApart(Message):
+    content: str | list[msgspec.Raw] | None = None  # type: ignore[assignment]  # parts of any kind
+
+
 class FunctionTool(Strict):
     name: str
     description: str | None = None
-    parameters: msgspec.Raw = msgspec.Raw(b"null")
+    parameters: msgspec.Raw = NULL
     strict: bool | None = None
 
 
 class LegacyFunction(Strict):
     name: str
     description: str | None = None
-    parameters: msgspec.Raw = msgspec.Raw(b"null")
+    parameters: msgspec.Raw = NULL
 
 
 class CustomTool(Strict):
@@ -155,6 +162,10 @@ class ToolItem(Strict):
     function: FunctionTool | None = None
     custom: CustomTool | None = None
     cache_control: Breakpoint | None = None
+
+
+class KnownTool(ToolItem):
+    type: Literal["function", "custom"]
 
 
 class Named(Strict):
@@ -182,7 +193,7 @@ class ToolChoice(Strict):
 class JsonSchema(Strict):
     name: str = ""
     description: str | None = None
-    schema: msgspec.Raw = msgspec.Raw(b"null")
+    schema: msgspec.Raw = NULL
     strict: bool | None = None
 
 
@@ -196,21 +207,49 @@ class StreamOptions(Strict):
     include_obfuscation: bool | None = None
 
 
+class Request(Strict):
+    model: str
+    messages: list[Message]
+    tools: list[KnownTool] | None = None
+    parallel_tool_calls: bool | None = None
+    tool_choice: str | ToolChoice | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    seed: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    n: int | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    stop: str | list[str] | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    reasoning_effort: str | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    metadata: msgspec.Raw = NULL
+    response_format: ResponseFormat | None = None
+    functions: list[LegacyFunction] | None = None
+    function_call: str | Named | None = None
+
+
 class Kind(msgspec.Struct):
     type: str = ""
 
 
-MESSAGES: Shape[list[Message]] = Shape(list[Message])
-TOOLS: Shape[list[msgspec.Raw]] = Shape(list[msgspec.Raw])
+REQUEST: Body[Request] = Body(
+    Request,
+    {"messages": Shape(list[MessageApart]), "tools": Shape(list[msgspec.Raw])},
+)
 TOOL: Shape[ToolItem] = Shape(ToolItem)
-TOOL_CHOICE: Shape[str | ToolChoice] = Shape(str | ToolChoice)
-FUNCTIONS: Shape[list[LegacyFunction]] = Shape(list[LegacyFunction])
-FUNCTION_CHOICE: Shape[str | Named] = Shape(str | Named)
-RESPONSE_FORMAT: Shape[ResponseFormat] = Shape(ResponseFormat)
-STREAM_OPTIONS: Shape[StreamOptions] = Shape(StreamOptions)
-TEXT_PART: Shape[TextPart] = Shape(TextPart)
-IMAGE_PART: Shape[ImagePart] = Shape(ImagePart)
-AUDIO_PART: Shape[AudioPart] = Shape(AudioPart)
-FILE_PART: Shape[FilePart] = Shape(FilePart)
-REFUSAL_PART: Shape[RefusalPart] = Shape(RefusalPart)
+PARTS: dict[str, Shape[KnownPart]] = {
+    "text": Shape(TextPart),
+    "image_url": Shape(ImagePart),
+    "input_audio": Shape(AudioPart),
+    "file": Shape(FilePart),
+    "refusal": Shape(RefusalPart),
+}
 KIND: Shape[Kind] = Shape(Kind)

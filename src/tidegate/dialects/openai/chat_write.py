@@ -14,6 +14,7 @@ from tidegate.dialects.fidelity import Loss
 from tidegate.dialects.neutral import (
     NeutralRequest,
     OpaqueTool,
+    Reasoning,
     ResponseFormat,
     Tool,
 )
@@ -31,11 +32,22 @@ def encode_request(request: NeutralRequest, model: str, quirks: Quirks) -> tuple
     """Write *request* for *model*; return the body and what was lost."""
     writer = _Writer(request, quirks)
     body: dict[str, Any] = {"model": model, "messages": writer.messages()}
-    writer.add_tools(body)
+    if request.tools or request.tool_choice is not None or request.parallel_tool_calls is not None:
+        writer.add_tools(body)
     writer.add_sampling(body)
-    writer.add_output(body)
-    body.update(report_leftovers(request, quirks, writer.losses))
-    return encode_json(body), writer.losses.listed()
+    if request.response_format is not None:
+        writer.add_response_format(body, request.response_format)
+    if request.reasoning is not None:
+        writer.add_reasoning(body, request.reasoning)
+    if request.user is not None or request.metadata is not None:
+        writer.add_labels(body)
+    if request.stream:
+        body["stream"] = True
+        if quirks.stream_usage:
+            body["stream_options"] = {"include_usage": True}
+    if request.extra or request.unread:
+        body.update(report_leftovers(request, quirks, writer.losses))
+    return encode_json(body), writer.losses.listed() if writer.losses else []
 
 
 class _Writer(MessagesWriter):
@@ -46,6 +58,7 @@ class _Writer(MessagesWriter):
     # --- the rest ---------------------------------------------------------------------------
 
     def add_tools(self, body: dict[str, Any]) -> None:
+        """Write tools, and which of them may be called."""
         request = self._request
         tools = [written for tool in request.tools if (written := self._tool(tool)) is not None]
         if not tools:
@@ -111,6 +124,7 @@ class _Writer(MessagesWriter):
         return {"type": "function", "function": function}
 
     def add_sampling(self, body: dict[str, Any]) -> None:
+        """Write what is one value each."""
         request, quirks = self._request, self._quirks
         limit = request.max_output_tokens
         if limit is not None and self._takes("max_output_tokens"):
@@ -118,48 +132,42 @@ class _Writer(MessagesWriter):
                 self.losses.bend("max_output_tokens")
                 limit = quirks.max_output_tokens
             body[quirks.max_tokens_field] = limit
-        sampling = (
-            ("temperature", request.temperature, None),
-            ("top_p", request.top_p, None),
-            ("seed", request.seed, None),
-            ("presence_penalty", request.presence_penalty, 0),
-            ("frequency_penalty", request.frequency_penalty, 0),
-            ("n", request.n, 1),
-            ("logprobs", request.logprobs, False),
-        )
-        body.update(
-            {
-                name: value
-                for name, value, default in sampling
-                if value is not None and value != default and self._takes(name)
-            }
-        )
-        if request.top_logprobs is not None and self._takes("logprobs"):
+        takes = self._takes
+        if request.temperature is not None and takes("temperature"):
+            body["temperature"] = request.temperature
+        if request.top_p is not None and takes("top_p"):
+            body["top_p"] = request.top_p
+        if request.seed is not None and takes("seed"):
+            body["seed"] = request.seed
+        if request.presence_penalty and takes("presence_penalty"):
+            body["presence_penalty"] = request.presence_penalty
+        if request.frequency_penalty and takes("frequency_penalty"):
+            body["frequency_penalty"] = request.frequency_penalty
+        if request.n is not None and request.n != 1 and takes("n"):
+            body["n"] = request.n
+        if request.logprobs and takes("logprobs"):
+            body["logprobs"] = True
+        if request.top_logprobs is not None and takes("logprobs"):
             body["top_logprobs"] = request.top_logprobs
         if request.top_k is not None:
             if "top_k" in quirks.pass_fields:
                 body["top_k"] = request.top_k
             else:
                 self.losses.drop("top_k")
-        if request.stop and self._takes("stop"):
+        if request.stop and takes("stop"):
             body["stop"] = request.stop
 
-    def add_output(self, body: dict[str, Any]) -> None:
-        request, quirks = self._request, self._quirks
-        self._add_response_format(body)
-        self._add_reasoning(body)
+    def add_labels(self, body: dict[str, Any]) -> None:
+        """Write who the end user is, and the caller's labels."""
+        request = self._request
         if request.user is not None and self._takes("user"):
             body["user"] = request.user
         if request.metadata is not None and self._takes("metadata"):
             body["metadata"] = msgspec.Raw(request.metadata)
-        if request.stream:
-            body["stream"] = True
-            if quirks.stream_usage:
-                body["stream_options"] = {"include_usage": True}
 
-    def _add_response_format(self, body: dict[str, Any]) -> None:
-        wanted = self._request.response_format
-        if wanted is None or not self._takes("response_format"):
+    def add_response_format(self, body: dict[str, Any], wanted: ResponseFormat) -> None:
+        """Write the shape of the answer's text."""
+        if not self._takes("response_format"):
             return
         if wanted.kind == "json":
             body["response_format"] = {"type": "json_object"}
@@ -186,10 +194,8 @@ class _Writer(MessagesWriter):
         self.losses.bend("response_format.strict")
         return False
 
-    def _add_reasoning(self, body: dict[str, Any]) -> None:
-        reasoning = self._request.reasoning
-        if reasoning is None:
-            return
+    def add_reasoning(self, body: dict[str, Any], reasoning: Reasoning) -> None:
+        """Write how much to think."""
         if self._quirks.thinking == "none" or "reasoning" in self._unsupported:
             if reasoning.mode != "off":
                 self.losses.drop("reasoning")

@@ -14,7 +14,6 @@ from tidegate.dialects.openai.chat_legacy import LegacyStreamEncoder, write_lega
 from tidegate.dialects.openai.chat_parts import NAME
 from tidegate.dialects.openai.chat_read import decode_request
 from tidegate.dialects.openai.chat_write import encode_request
-from tidegate.dialects.reading import check_request
 from tidegate.dialects.wire import MAX_EVENT_BYTES, AnswerContext, Quirks
 
 _PARTS = "messages[].content[]"
@@ -75,7 +74,7 @@ class ChatWire:
 
     def decode_request(self, body: bytes) -> NeutralRequest:
         """Read a caller's request."""
-        return check_request(decode_request(body))
+        return decode_request(body)
 
     def encode_request(
         self, request: NeutralRequest, model: str, quirks: Quirks
