@@ -5,7 +5,7 @@ Source: `Message` and the block types of the anthropic package, 2.x.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -17,7 +17,12 @@ from tidegate.dialects.anthropic.parts import (
     read_citation,
     write_citation,
 )
-from tidegate.dialects.anthropic.usage import neutral_usage, read_usage, usage_object
+from tidegate.dialects.anthropic.usage import (
+    WireUsage,
+    neutral_usage,
+    read_usage,
+    usage_object,
+)
 from tidegate.dialects.encode import encode_json, json_object
 from tidegate.dialects.envelope import (
     Envelope,
@@ -73,22 +78,42 @@ class _Message(msgspec.Struct):
     usage: msgspec.Raw = msgspec.Raw(b"null")
 
 
+class _KnownBlock(Block):
+    type: Literal["text", "tool_use", "thinking", "redacted_thinking"]
+
+
+class _KnownMessage(_Message):
+    """A message with nothing in it that must be kept as it is: it can be read in one go."""
+
+    content: list[_KnownBlock]  # type: ignore[assignment]  # no other blocks
+    usage: WireUsage | None = None  # type: ignore[assignment]  # a usage that is one
+
+
+_decode_known = msgspec.json.Decoder(_KnownMessage).decode
 _decode_message = msgspec.json.Decoder(_Message).decode
 decode_block = msgspec.json.Decoder(Block).decode
 
 
 def decode_answer(body: bytes) -> NeutralAnswer:
     """Read a whole answer; raises `UnreadableAnswer`."""
+    wire: _Message
+    parts: list[Part]
     try:
-        wire = _decode_message(body)
-        parts = [part for raw in wire.content if (part := read_block(raw)) is not None]
-    except UNREADABLE as error:
-        raise UnreadableAnswer(f"The provider's answer is no message ({error}).") from None
+        known = _decode_known(body)
+    except UNREADABLE:
+        wire, parts = _read_apart(body)
+        usage = read_usage(wire.usage)
+    else:
+        wire, usage = known, known.usage
+        parts = []
+        for block in known.content:
+            if block.type != "text" or block.citations:
+                parts.append(_part_of(block))
+            elif block.text:
+                parts.append(Text(block.text))
     finish = FINISH_READ.get(wire.stop_reason or "end_turn", "other")
-    explanation = None if wire.stop_details is None else wire.stop_details.explanation
-    if finish == "refusal" and explanation:
-        parts.append(Refusal(explanation))
-    usage = read_usage(wire.usage)
+    if finish == "refusal" and wire.stop_details is not None and wire.stop_details.explanation:
+        parts.append(Refusal(wire.stop_details.explanation))
     return NeutralAnswer(
         wire.id,
         wire.model,
@@ -97,20 +122,37 @@ def decode_answer(body: bytes) -> NeutralAnswer:
     )
 
 
-def read_block(raw: msgspec.Raw) -> Part | None:
-    """Read a content block; None for an empty text."""
-    block = decode_block(raw)
+def _read_apart(body: bytes) -> tuple[_Message, list[Part]]:
+    """Read an answer block by block, so that what is not known of it can be kept as it is."""
+    parts: list[Part] = []
+    try:
+        wire = _decode_message(body)
+        for raw in wire.content:
+            block = decode_block(raw)
+            if block.type not in _KNOWN:
+                parts.append(OpaquePart(NAME, block.type, bytes(raw)))
+            elif block.type != "text" or block.text or block.citations:
+                parts.append(_part_of(block))
+    except UNREADABLE as error:
+        raise UnreadableAnswer(f"The provider's answer is no message ({error}).") from None
+    return wire, parts
+
+
+_KNOWN = ("text", "tool_use", "thinking", "redacted_thinking")
+
+
+def _part_of(block: Block) -> Part:
+    """Return the part that a block of a kind that is known stands for."""
     kind = block.type
     if kind == "text":
-        cited = [read_citation(citation) for citation in block.citations or ()]
-        return Text(block.text, None, cited) if block.text or cited else None
+        return Text(
+            block.text, None, [read_citation(citation) for citation in block.citations or ()]
+        )
     if kind == "tool_use":
         return ToolUse(block.id, block.name, str(bytes(block.input), "utf-8"))
     if kind == "thinking":
         return Thinking(block.thinking, block.signature, origin=NAME)
-    if kind == "redacted_thinking":
-        return Thinking(redacted=block.data, origin=NAME)
-    return OpaquePart(NAME, kind, bytes(raw))
+    return Thinking(redacted=block.data, origin=NAME)
 
 
 def encode_answer(answer: NeutralAnswer, context: AnswerContext) -> tuple[bytes, list[Loss]]:
@@ -127,16 +169,18 @@ def encode_answer(answer: NeutralAnswer, context: AnswerContext) -> tuple[bytes,
         losses.drop("answer.logprobs")
     if choice.finish == "other":
         losses.bend("answer.finish_reason")
-    cut = choice.finish == "length"
-    blocks = []
+    blocks: list[dict[str, Any]] = []
     for part in choice.parts:
+        if type(part) is Text and not part.citations:
+            blocks.append({"type": "text", "text": part.text})
+            continue
         if isinstance(part, ToolUse) and part.signature:
             blocks.append(sealed_block(envelope_of_call(part.id, part.signature)))
-        block = _write_part(part, cut, losses)
+        block = _write_part(part, choice.finish == "length", losses)
         if block is not None:
             blocks.append(block)
     body = {
-        "id": answer_id(answer.id, context),
+        "id": answer.id or answer_id("", context),
         "type": "message",
         "role": "assistant",
         "model": context.model,
@@ -145,7 +189,7 @@ def encode_answer(answer: NeutralAnswer, context: AnswerContext) -> tuple[bytes,
         "stop_sequence": choice.stop_sequence,
         "usage": usage_object(answer.usage or Usage()),
     }
-    return encode_json(body), losses.listed()
+    return encode_json(body), losses.listed() if losses else []
 
 
 def answer_id(upstream: str, context: AnswerContext) -> str:

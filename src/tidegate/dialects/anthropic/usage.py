@@ -58,21 +58,31 @@ def read_usage(raw: bytes | msgspec.Raw, before: WireUsage | None = None) -> Wir
 
 def neutral_usage(wire: WireUsage) -> Usage | None:
     """Count cached tokens into the input; None for counts that make no sense, or none at all."""
-    if wire.input_tokens is None and wire.output_tokens is None:
-        return None
+    told, output_tokens = wire.input_tokens, wire.output_tokens
+    if told is None:
+        if output_tokens is None:
+            return None
+        told = 0
+    if output_tokens is None:
+        output_tokens = 0
     cached = wire.cache_read_input_tokens or 0
     written = wire.cache_creation_input_tokens or 0
-    details = wire.output_tokens_details
-    counts = (
-        (wire.input_tokens or 0) + cached + written,
-        wire.output_tokens or 0,
-        cached,
-        written,
-        (details.thinking_tokens or 0) if details is not None else 0,
-    )
-    if min(*counts, wire.input_tokens or 0) < 0 or max(counts) > MAX_TOKENS:
+    thought = 0
+    if wire.output_tokens_details is not None:
+        thought = wire.output_tokens_details.thinking_tokens or 0
+    input_tokens = told + cached + written
+    if (
+        told < 0
+        or output_tokens < 0
+        or cached < 0
+        or written < 0
+        or thought < 0
+        or input_tokens > MAX_TOKENS
+        or output_tokens > MAX_TOKENS
+        or thought > MAX_TOKENS
+    ):
         return None
-    return Usage(*counts)
+    return Usage(input_tokens, output_tokens, cached, written, thought)
 
 
 class _Answer(msgspec.Struct):
@@ -94,8 +104,9 @@ def usage_of_answer(body: bytes) -> Usage | None:
 def usage_object(usage: Usage) -> dict[str, Any]:
     """Write usage, cached tokens taken out of the input."""
     cached, written = usage.cached_input_tokens, usage.cache_write_tokens
+    rest = usage.input_tokens - cached - written
     body: dict[str, Any] = {
-        "input_tokens": max(0, usage.input_tokens - cached - written),
+        "input_tokens": rest if rest > 0 else 0,
         "cache_creation_input_tokens": written,
         "cache_read_input_tokens": cached,
         "output_tokens": usage.output_tokens,

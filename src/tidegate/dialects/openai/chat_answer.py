@@ -168,6 +168,33 @@ def decode_answer(body: bytes) -> NeutralAnswer:
 
 def _choice(wire: _WireChoice) -> Choice:
     message = wire.message
+    content = message.content
+    if type(content) is str and content and _is_text(message):
+        finish = FINISH_READ.get(wire.finish_reason or "stop", "other")
+        choice = Choice([Text(content)], finish, None, wire.index)
+    else:
+        choice = _choice_of_parts(wire, message)
+    logprobs = wire.logprobs
+    if logprobs is not _NULL and logprobs != _NULL:
+        choice.logprobs = bytes(logprobs)
+    return choice
+
+
+def _is_text(message: _Message) -> bool:
+    """Whether an answer is its text and nothing else."""
+    return not (
+        message.tool_calls
+        or message.refusal
+        or message.annotations
+        or message.reasoning_content
+        or message.reasoning
+        or message.reasoning_details
+        or message.audio is not None
+        or message.function_call is not None
+    )
+
+
+def _choice_of_parts(wire: _WireChoice, message: _Message) -> Choice:
     parts: list[Part] = []
     if message.reasoning_details:
         parts.extend(thinking_of_details(message.reasoning_details))
@@ -187,13 +214,8 @@ def _choice(wire: _WireChoice) -> Choice:
     if message.function_call is not None:
         calls.append(_ToolCall(function=message.function_call))
     parts.extend([_tool_use(call, number) for number, call in enumerate(calls)])
-    logprobs = bytes(wire.logprobs)
-    return Choice(
-        parts,
-        finish_of(wire.finish_reason, calls=bool(calls), refused=bool(message.refusal)),
-        index=wire.index,
-        logprobs=None if logprobs == b"null" else logprobs,
-    )
+    finish = finish_of(wire.finish_reason, calls=bool(calls), refused=bool(message.refusal))
+    return Choice(parts, finish, index=wire.index)
 
 
 def finish_of(reason: str | None, *, calls: bool, refused: bool) -> FinishReason:
@@ -261,7 +283,7 @@ def encode_answer(
         for choice in choices:
             reword(choice, losses)
     body: dict[str, Any] = {
-        "id": answer_id(answer.id, context),
+        "id": answer.id or answer_id("", context),
         "object": "chat.completion",
         "created": answer.created_s or context.created_s,
         "model": context.model,
@@ -269,7 +291,7 @@ def encode_answer(
     }
     if answer.usage is not None:
         body["usage"] = usage_object(answer.usage)
-    return encode_json(body), losses.listed()
+    return encode_json(body), losses.listed() if losses else []
 
 
 def answer_id(upstream: str, context: AnswerContext) -> str:
@@ -292,13 +314,29 @@ def usage_object(usage: Usage) -> dict[str, Any]:
 
 
 def _write_choice(choice: Choice, losses: Losses) -> dict[str, Any]:
+    parts = choice.parts
+    message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None}
+    if len(parts) == 1 and type(part := parts[0]) is Text and not part.citations:
+        message["content"] = part.text
+    else:
+        _add_parts(message, parts, losses)
+    if choice.stop_sequence is not None or choice.finish in INEXACT_FINISH:
+        note_finish(choice.finish, choice.stop_sequence, losses)
+    return {
+        "index": choice.index,
+        "message": message,
+        "logprobs": None if choice.logprobs is None else msgspec.Raw(choice.logprobs),
+        "finish_reason": FINISH_WRITE[choice.finish],
+    }
+
+
+def _add_parts(message: dict[str, Any], parts: list[Part], losses: Losses) -> None:
     texts: list[str] = []
     thinking: list[Thinking] = []
     calls: list[dict[str, Any]] = []
     annotations: list[Any] = []
-    message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None}
     length = 0
-    for part in choice.parts:
+    for part in parts:
         if isinstance(part, Text):
             texts.append(part.text)
             length += len(part.text)
@@ -327,13 +365,6 @@ def _write_choice(choice: Choice, losses: Losses) -> dict[str, Any]:
         message["tool_calls"] = calls
     if annotations:
         message["annotations"] = annotations
-    note_finish(choice.finish, choice.stop_sequence, losses)
-    return {
-        "index": choice.index,
-        "message": message,
-        "logprobs": None if choice.logprobs is None else msgspec.Raw(choice.logprobs),
-        "finish_reason": FINISH_WRITE[choice.finish],
-    }
 
 
 def note_finish(reason: FinishReason, stop_sequence: str | None, losses: Losses) -> None:
