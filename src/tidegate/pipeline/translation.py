@@ -38,6 +38,9 @@ log = logging.getLogger("tidegate.pipeline")
 _LINES = {"anthropic": b"anthropic-version: 2023-06-01\r\n"}
 
 
+_NO_TOOLS: frozenset[str] = frozenset()
+
+
 class Untranslatable(BadRequest):
     """No target of the model can answer this endpoint, or not without losing a field (400)."""
 
@@ -95,7 +98,7 @@ class Translation:
         self._front = front
         self._front_name = front.name
         self._fields = front.fields
-        self._custom = custom_tools(request)
+        self._custom = custom_tools(request) if request.tools else _NO_TOOLS
         self._context = AnswerContext(
             id=call.request_id.removeprefix("req_"),
             created_s=int(time.time()),
@@ -125,7 +128,8 @@ class Translation:
             body, losses = self._front.encode_answer(neutral, self._context)
         except UnreadableAnswer as error:
             raise BadUpstream(f"The provider's answer could not be read: {error}.") from error
-        self.losses = [*self.losses, *losses]
+        if losses:
+            self.losses = [*self.losses, *losses]
         return body, neutral.usage
 
     def stream(self) -> StreamTranslation:
@@ -142,10 +146,12 @@ class Translation:
 
     def count_losses(self, gateway: Gateway, more: list[Loss] | None = None) -> None:
         """Count and log what was lost, once the attempt has answered the caller."""
-        losses = [*self.losses, *(more or ())]
+        losses = [*self.losses, *more] if more else self.losses
+        if not losses:
+            return
         front, back = self._front_name, self.back.name
         _count(gateway, losses, front, back)
-        if losses and self.told:
+        if self.told:
             _log(self._call, losses, front, back)
 
 
@@ -203,20 +209,21 @@ class _Request(Protocol):
 
 def translate(call: Call, request: _Request, route: ModelRoute, target: Target) -> Translation:
     """Write *request* for *target*. Raises `BadRequest` where that cannot be done."""
-    front, back = call.operation.wire, _wire_of(target)
-    embeds = call.operation.embeds
+    front, embeds = call.operation.wire, call.operation.embeds
+    back = None if front is None else _wire_of(target)
     translation: Translation
-    if embeds is not None:
+    if front is not None and back is not None:
+        neutral = request.neutral or read_neutral(call, front, request)
+        translation = Translation(call, front, neutral, target, back)
+        fields = front.fields
+    elif embeds is not None:
         translation = EmbeddingTranslation(call, embeds, request, target)
         fields = embeds.fields
-    elif front is None or back is None:
+    else:
         raise Untranslatable(
             f"The model `{route.name}` cannot answer this endpoint "
             f"({call.endpoint.name}); it is served by a provider without it."
         )
-    else:
-        translation = Translation(call, front, read_neutral(call, front, request), target, back)
-        fields = front.fields
     if route.unsupported == "reject":
         dropped = [loss for loss in translation.losses if loss.kind == "dropped"]
         if dropped:
