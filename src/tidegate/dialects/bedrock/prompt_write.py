@@ -57,14 +57,19 @@ _AUDIO_FORMATS = frozenset(
 
 
 class PromptWriter:
-    """Writes instructions and turns."""
+    """Writes instructions and turns.
 
-    __slots__ = ("_losses", "_quirks", "_request")
+    Attributes:
+        calls: Whether a turn has called a tool.
+    """
+
+    __slots__ = ("_losses", "_quirks", "_request", "calls")
 
     def __init__(self, request: NeutralRequest, quirks: Quirks, losses: Losses) -> None:
         self._request = request
         self._quirks = quirks
         self._losses = losses
+        self.calls = False
 
     def _takes(self, feature: str) -> bool:
         if feature in self._quirks.unsupported:
@@ -80,10 +85,16 @@ class PromptWriter:
             if part.text:
                 system += self._text(part)
         turns: list[dict[str, Any]] = []
+        only_texts = True
         for number, message in enumerate(request.messages):
             if message.name is not None:
                 self._losses.drop("message.name")
-            blocks = [block for part in message.parts for block in self._blocks(part)]
+            parts = message.parts
+            if len(parts) == 1 and type(part := parts[0]) is Text and part.text:
+                blocks = self._text(part)
+            else:
+                only_texts = False
+                blocks = [block for one in parts for block in self._blocks(one)]
             if message.role == "system":
                 self._losses.bend("system.position")
                 system += blocks
@@ -98,8 +109,9 @@ class PromptWriter:
                 turns.append({"role": message.role, "content": blocks})
         if not turns:
             raise BadRequest("The request holds no turn for the model to answer.", param="messages")
-        for turn in turns:
-            _tidy(turn["content"])
+        if not only_texts:
+            for turn in turns:
+                _tidy(turn["content"])
         if request.cache_last is not None:
             turns[-1]["content"] += self.cache_point(request.cache_last)
         return system, turns
@@ -109,6 +121,7 @@ class PromptWriter:
         if isinstance(part, Text):
             return self._text(part) if part.text else []
         if isinstance(part, ToolUse):
+            self.calls = True
             block: Any = self._tool_use(part)
         elif isinstance(part, ToolResult):
             block = self._tool_result(part)
@@ -134,6 +147,8 @@ class PromptWriter:
     def _text(self, part: Text) -> list[Any]:
         if part.citations:
             self._losses.drop("citations")
+        if part.cache is None:
+            return [{"text": part.text}]
         return [{"text": part.text}, *self.cache_point(part.cache)]
 
     def cache_point(self, marker: CacheMarker | None) -> list[Any]:

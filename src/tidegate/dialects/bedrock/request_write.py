@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -11,21 +11,20 @@ from tidegate.dialects.anthropic.sampling import sampling_of
 from tidegate.dialects.bedrock.prompt_write import PromptWriter
 from tidegate.dialects.encode import CUSTOM_SCHEMA, NO_SCHEMA, encode_json, report_leftovers
 from tidegate.dialects.fidelity import Loss, Losses
-from tidegate.dialects.neutral import NeutralRequest, OpaqueTool, Tool, ToolUse
+from tidegate.dialects.neutral import (
+    NeutralRequest,
+    OpaqueTool,
+    Reasoning,
+    ResponseFormat,
+    Tool,
+    ToolUse,
+)
 from tidegate.dialects.wire import Quirks
 
 _MAX_LABELS = 16
 _LABEL = re.compile(r"[a-zA-Z0-9 :_@$#=/+,.-]{1,256}\Z")
 _decode_labels = msgspec.json.Decoder(dict[str, str]).decode
 _BUDGET_OF_EFFORT = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384}
-#: Features that the API has no place for: how to see that a request has one.
-_ABSENT = (
-    ("seed", None),
-    ("presence_penalty", 0),
-    ("frequency_penalty", 0),
-    ("n", 1),
-    ("user", None),
-)
 
 
 def encode_request(request: NeutralRequest, model: str, quirks: Quirks) -> tuple[bytes, list[Loss]]:
@@ -38,13 +37,17 @@ def encode_request(request: NeutralRequest, model: str, quirks: Quirks) -> tuple
         body["system"] = system
     settings = _Settings(request, quirks, losses)
     settings.add_tools(body, prompt)
-    settings.add_inference(body, sampling_of(model))
-    settings.add_reasoning(body)
-    settings.add_format(body)
-    settings.add_metadata(body)
+    settings.add_inference(body, model)
+    if request.reasoning is not None:
+        settings.add_reasoning(body, request.reasoning)
+    if request.response_format is not None:
+        settings.add_format(body, request.response_format)
+    if request.metadata is not None:
+        settings.add_metadata(body, request.metadata)
     settings.name_the_rest()
-    body.update(report_leftovers(request, quirks, losses))
-    return encode_json(body), losses.listed()
+    if request.extra or request.unread:
+        body.update(report_leftovers(request, quirks, losses))
+    return encode_json(body), losses.listed() if losses else []
 
 
 class _Settings:
@@ -73,7 +76,7 @@ class _Settings:
                 losses.bend("tool_choice")
                 losses.bend("tool")
             given, choice = [], None
-        if not given and (used := _tools_used(request)):
+        if not given and prompt.calls and (used := _tools_used(request)):
             # Turns with calls are only taken beside tools.
             losses.bend("tool_use")
             given = used
@@ -112,11 +115,9 @@ class _Settings:
                 spec["strict"] = tool.strict
         return {"toolSpec": spec}
 
-    def add_format(self, body: dict[str, Any]) -> None:
+    def add_format(self, body: dict[str, Any], wanted: ResponseFormat) -> None:
         """Write the schema of the answer's text, as JSON within a text."""
-        wanted, losses = self._request.response_format, self._losses
-        if wanted is None:
-            return
+        losses = self._losses
         if wanted.schema is None or "response_format" in self._quirks.unsupported:
             losses.drop("response_format")
             return
@@ -130,12 +131,10 @@ class _Settings:
         text = {"type": "json_schema", "structure": {"jsonSchema": schema}}
         body.setdefault("outputConfig", {})["textFormat"] = text
 
-    def add_metadata(self, body: dict[str, Any]) -> None:
+    def add_metadata(self, body: dict[str, Any], metadata: bytes) -> None:
         """Write the caller's labels, where they are what the API takes: texts of plain signs."""
-        if self._request.metadata is None:
-            return
         try:
-            labels = _decode_labels(self._request.metadata)
+            labels = _decode_labels(metadata)
         except msgspec.DecodeError:
             labels = {}
         if not 0 < len(labels) <= _MAX_LABELS or not all(
@@ -145,9 +144,10 @@ class _Settings:
             return
         body["requestMetadata"] = labels
 
-    def add_inference(self, body: dict[str, Any], taken: Literal["all", "one", "none"]) -> None:
+    def add_inference(self, body: dict[str, Any], model: str) -> None:
         """Write limits and sampling, as much of it as the model takes; see `sampling_of`."""
         request, losses = self._request, self._losses
+        taken = sampling_of(model)
         config: dict[str, Any] = {}
         wanted, most = request.max_output_tokens, self._quirks.max_output_tokens
         if wanted is not None and most is not None and wanted > most:
@@ -178,10 +178,10 @@ class _Settings:
             else:
                 losses.drop("top_k")
 
-    def add_reasoning(self, body: dict[str, Any]) -> None:
+    def add_reasoning(self, body: dict[str, Any], reasoning: Reasoning) -> None:
         """Write how much to think: a level, or a budget as Anthropic's models take it."""
-        reasoning, losses = self._request.reasoning, self._losses
-        if reasoning is None or reasoning.mode == "off" or reasoning.effort == "none":
+        losses = self._losses
+        if reasoning.mode == "off" or reasoning.effort == "none":
             return
         if self._quirks.thinking == "effort" and reasoning.effort is not None:
             body.setdefault("outputConfig", {})["effort"] = reasoning.effort
@@ -211,10 +211,16 @@ class _Settings:
     def name_the_rest(self) -> None:
         """Name what this API has no place for at all."""
         request, losses = self._request, self._losses
-        for name, default in _ABSENT:
-            value = getattr(request, name)
-            if value is not None and value != default:
-                losses.drop(name)
+        if request.seed is not None:
+            losses.drop("seed")
+        if request.presence_penalty:
+            losses.drop("presence_penalty")
+        if request.frequency_penalty:
+            losses.drop("frequency_penalty")
+        if request.n is not None and request.n != 1:
+            losses.drop("n")
+        if request.user is not None:
+            losses.drop("user")
         if request.logprobs or request.top_logprobs:
             losses.drop("logprobs")
 

@@ -37,9 +37,14 @@ _SIGNED_CALLS_SINCE = 3
 
 
 class PromptWriter:
-    """Writes instructions and turns of one request; collects its losses."""
+    """Writes instructions and turns of one request; collects its losses.
 
-    __slots__ = ("_names", "_quirks", "_request", "losses")
+    Attributes:
+        losses: So far.
+        calls: Whether a turn may have called a function.
+    """
+
+    __slots__ = ("_names", "_quirks", "_request", "calls", "losses")
 
     def __init__(self, request: NeutralRequest, quirks: Quirks) -> None:
         self._request = request
@@ -47,6 +52,7 @@ class PromptWriter:
         #: Id of a call → the function's name, which a result must repeat.
         self._names: dict[str, str] = {}
         self.losses = Losses()
+        self.calls = False
 
     def _takes(self, feature: str) -> bool:
         """Whether the target takes *feature*; a refused one is named."""
@@ -65,7 +71,11 @@ class PromptWriter:
         for number, message in enumerate(request.messages):
             if message.name is not None:
                 self.losses.drop("message.name")
-            parts = self._parts(message)
+            given = message.parts
+            if len(given) == 1 and type(part := given[0]) is Text and part.text:
+                parts = [self._text(part)]
+            else:
+                parts = self._parts(message)
             if message.role == "system":
                 # It keeps its authority and loses its place.
                 self.losses.bend("system.position")
@@ -128,18 +138,21 @@ class PromptWriter:
             self.losses.bend("refusal")
             return {"text": part.text} if part.text else None
         if part.dialect == NAME:
+            self.calls = True  # it may be one
             return msgspec.json.decode(part.raw, type=dict[str, Any])
         self.losses.drop("part")
         return None
 
     def _text(self, part: Text) -> dict[str, Any]:
-        self._cache(part.cache)
+        if part.cache is not None:
+            self._cache(part.cache)
         if part.citations:
             self.losses.drop("citations")
         return {"text": part.text}
 
     def _call(self, part: ToolUse) -> dict[str, Any]:
         self._cache(part.cache)
+        self.calls = True
         self._names[part.id] = part.name
         arguments = call_arguments(part, self.losses)
         call: dict[str, Any] = {"name": part.name, "args": msgspec.Raw(arguments)}

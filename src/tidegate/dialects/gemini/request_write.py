@@ -21,6 +21,8 @@ from tidegate.dialects.gemini.prompt_write import (
 from tidegate.dialects.neutral import (
     NeutralRequest,
     OpaqueTool,
+    Reasoning,
+    ResponseFormat,
     Tool,
 )
 from tidegate.dialects.wire import Quirks
@@ -44,22 +46,28 @@ def encode_request(request: NeutralRequest, model: str, quirks: Quirks) -> tuple
     """Write *request*; return the body and what was lost. *model* goes into the path."""
     writer = _Writer(request, quirks)
     system, contents = writer.prompt()
-    if wants_signed_calls(model):
+    if writer.calls and wants_signed_calls(model):
         sign_foreign_calls(contents)
     body: dict[str, Any] = {"contents": contents}
     if system:
         body["systemInstruction"] = {"parts": system}
-    tools = writer.tools()
-    if tools:
-        body["tools"] = tools
-    writer.add_tool_choice(body)
+    if request.tools or request.tool_choice is not None:
+        tools = writer.tools()
+        if tools:
+            body["tools"] = tools
+        writer.add_tool_choice(body)
+    if request.parallel_tool_calls is False:
+        writer.losses.drop("parallel_tool_calls")
     config = writer.generation_config()
     if config:
         body["generationConfig"] = config
-    writer.name_the_rest()
-    extra = report_leftovers(request, quirks, writer.losses)
-    body.update(extra)
-    return encode_json(body), writer.losses.listed()
+    if request.user is not None:
+        writer.losses.drop("user")
+    if request.metadata is not None:
+        writer.losses.drop("metadata")
+    if request.extra or request.unread:
+        body.update(report_leftovers(request, quirks, writer.losses))
+    return encode_json(body), writer.losses.listed() if writer.losses else []
 
 
 class _Writer(PromptWriter):
@@ -113,8 +121,6 @@ class _Writer(PromptWriter):
         """Write which functions may be called."""
         request = self._request
         choice = request.tool_choice
-        if request.parallel_tool_calls is False:
-            self.losses.drop("parallel_tool_calls")
         has_tools = "tools" in body
         strict = any(isinstance(tool, Tool) and tool.strict for tool in request.tools)
         if not has_tools:
@@ -141,21 +147,24 @@ class _Writer(PromptWriter):
     def generation_config(self) -> dict[str, Any]:
         """Return limits, sampling, the shape of the answer and thinking."""
         request = self._request
-        given = (
-            ("temperature", "temperature", request.temperature),
-            ("topP", "top_p", request.top_p),
-            ("topK", "top_k", request.top_k),
-            ("seed", "seed", request.seed),
-            ("presencePenalty", "presence_penalty", request.presence_penalty),
-            ("frequencyPenalty", "frequency_penalty", request.frequency_penalty),
-            ("candidateCount", "n", request.n),
-        )
-        config: dict[str, Any] = {
-            name: value
-            for name, feature, value in given
-            if value is not None and self._takes(feature)
-        }
-        self._add_limit(config)
+        takes = self._takes
+        config: dict[str, Any] = {}
+        if request.temperature is not None and takes("temperature"):
+            config["temperature"] = request.temperature
+        if request.top_p is not None and takes("top_p"):
+            config["topP"] = request.top_p
+        if request.top_k is not None and takes("top_k"):
+            config["topK"] = request.top_k
+        if request.seed is not None and takes("seed"):
+            config["seed"] = request.seed
+        if request.presence_penalty is not None and takes("presence_penalty"):
+            config["presencePenalty"] = request.presence_penalty
+        if request.frequency_penalty is not None and takes("frequency_penalty"):
+            config["frequencyPenalty"] = request.frequency_penalty
+        if request.n is not None and takes("n"):
+            config["candidateCount"] = request.n
+        if request.max_output_tokens is not None:
+            config["maxOutputTokens"] = self._limit(request.max_output_tokens)
         if request.stop:
             if len(request.stop) > MAX_STOPS:
                 self.losses.bend("stop")
@@ -164,22 +173,21 @@ class _Writer(PromptWriter):
             config["responseLogprobs"] = bool(request.logprobs)
             if request.top_logprobs is not None:
                 config["logprobs"] = request.top_logprobs
-        self._add_format(config)
-        self._add_thinking(config)
+        if request.response_format is not None:
+            self._add_format(config, request.response_format)
+        if request.reasoning is not None:
+            self._add_thinking(config, request.reasoning)
         return config
 
-    def _add_limit(self, config: dict[str, Any]) -> None:
-        wanted, most = self._request.max_output_tokens, self._quirks.max_output_tokens
-        if wanted is None:
-            return
-        if most is not None and wanted > most:
-            self.losses.bend("max_output_tokens")
-            wanted = most
-        config["maxOutputTokens"] = wanted
+    def _limit(self, wanted: int) -> int:
+        most = self._quirks.max_output_tokens
+        if most is None or wanted <= most:
+            return wanted
+        self.losses.bend("max_output_tokens")
+        return most
 
-    def _add_format(self, config: dict[str, Any]) -> None:
-        wanted = self._request.response_format
-        if wanted is None or not self._takes("response_format"):
+    def _add_format(self, config: dict[str, Any], wanted: ResponseFormat) -> None:
+        if not self._takes("response_format"):
             return
         config["responseMimeType"] = "application/json"
         if wanted.schema is not None:
@@ -191,10 +199,8 @@ class _Writer(PromptWriter):
         if wanted.strict is False:
             self.losses.bend("response_format.strict")
 
-    def _add_thinking(self, config: dict[str, Any]) -> None:
-        reasoning, quirks = self._request.reasoning, self._quirks
-        if reasoning is None:
-            return
+    def _add_thinking(self, config: dict[str, Any], reasoning: Reasoning) -> None:
+        quirks = self._quirks
         if quirks.thinking == "none" or "reasoning" in quirks.unsupported:
             if reasoning.mode != "off":
                 self.losses.drop("reasoning")
@@ -205,7 +211,7 @@ class _Writer(PromptWriter):
         if reasoning.mode == "between_tools":
             self.losses.bend("reasoning")
         if quirks.thinking == "effort":
-            self._add_level(written)
+            self._add_level(written, reasoning)
         elif reasoning.mode == "off" or reasoning.effort == "none":
             written["thinkingBudget"] = 0
         elif reasoning.budget_tokens is not None:
@@ -220,10 +226,8 @@ class _Writer(PromptWriter):
         if written:
             config["thinkingConfig"] = written
 
-    def _add_level(self, written: dict[str, Any]) -> None:
+    def _add_level(self, written: dict[str, Any], reasoning: Reasoning) -> None:
         """Write an effort for models that take levels; they cannot be told not to think."""
-        reasoning = self._request.reasoning
-        assert reasoning is not None
         effort = reasoning.effort
         if reasoning.mode == "off" or effort == "none":
             self.losses.bend("reasoning")
@@ -238,10 +242,3 @@ class _Writer(PromptWriter):
         if effort not in _LEVELS:
             self.losses.bend("reasoning")
         written["thinkingLevel"] = _LEVELS.get(effort, "HIGH")
-
-    def name_the_rest(self) -> None:
-        """Name what this API has no place for at all."""
-        if self._request.user is not None:
-            self.losses.drop("user")
-        if self._request.metadata is not None:
-            self.losses.drop("metadata")

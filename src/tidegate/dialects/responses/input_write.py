@@ -59,9 +59,14 @@ class InputWriter:
                 self._cache(text.cache)
             body["instructions"] = "\n\n".join([text.text for text in request.system])
         for number, message in enumerate(request.messages):
-            path = f"messages[{number}]"
             if message.name is not None:
                 self._losses.drop("message.name")
+            parts = message.parts
+            if len(parts) == 1 and message.role == "user" and type(part := parts[0]) is Text:
+                content = [self._text(part)]
+                self._items.append({"type": "message", "role": "user", "content": content})
+                continue
+            path = f"messages[{number}]"
             if message.role == "system":
                 self._add_message("developer", message.parts, path)
             elif message.role == "assistant":
@@ -249,9 +254,7 @@ class InputWriter:
 
     def _part(self, part: Part) -> dict[str, Any] | None:
         if isinstance(part, Text):
-            if part.citations:
-                self._losses.drop("citations")
-            return {"type": "input_text", "text": part.text, **self._cache(part.cache)}
+            return self._text(part)
         if isinstance(part, Image):
             return self._image(part)
         if isinstance(part, Document):
@@ -260,6 +263,14 @@ class InputWriter:
             return _object(part)
         self._losses.drop("audio" if isinstance(part, Audio) else "part")
         return None
+
+    def _text(self, part: Text) -> dict[str, Any]:
+        if part.citations:
+            self._losses.drop("citations")
+        written: dict[str, Any] = {"type": "input_text", "text": part.text}
+        if part.cache is not None:
+            written.update(self._cache(part.cache))
+        return written
 
     def _image(self, part: Image) -> dict[str, Any] | None:
         if not self._takes("image"):

@@ -15,6 +15,7 @@ from tidegate.dialects.fidelity import Loss, Losses
 from tidegate.dialects.neutral import (
     NeutralRequest,
     OpaqueTool,
+    Reasoning,
     ResponseFormat,
     Tool,
 )
@@ -32,11 +33,13 @@ def encode_request(request: NeutralRequest, model: str, quirks: Quirks) -> tuple
     writer = _Writer(request, quirks)
     body: dict[str, Any] = {"model": model}
     InputWriter(request, quirks, writer.losses).add_input(body)
-    writer.add_tools(body)
+    if request.tools or request.tool_choice is not None or request.parallel_tool_calls is not None:
+        writer.add_tools(body)
     writer.add_sampling(body)
     writer.add_output(body)
-    body.update(report_leftovers(request, quirks, writer.losses))
-    return encode_json(body), writer.losses.listed()
+    if request.extra or request.unread:
+        body.update(report_leftovers(request, quirks, writer.losses))
+    return encode_json(body), writer.losses.listed() if writer.losses else []
 
 
 class _Writer:
@@ -57,6 +60,7 @@ class _Writer:
         return True
 
     def add_tools(self, body: dict[str, Any]) -> None:
+        """Write tools, and which of them may be called."""
         request = self._request
         tools = [written for tool in request.tools if (written := self._tool(tool)) is not None]
         if not tools:
@@ -121,6 +125,7 @@ class _Writer:
         return written
 
     def add_sampling(self, body: dict[str, Any]) -> None:
+        """Write what is one value each."""
         request, quirks = self._request, self._quirks
         limit = request.max_output_tokens
         if limit is not None and self._takes("max_output_tokens"):
@@ -130,35 +135,41 @@ class _Writer:
             if limit < _LEAST_OUTPUT_TOKENS:
                 self.losses.bend("max_output_tokens")  # a smaller one is refused
             body["max_output_tokens"] = max(limit, _LEAST_OUTPUT_TOKENS)
-        sampling = (("temperature", request.temperature), ("top_p", request.top_p))
-        body.update(
-            {name: value for name, value in sampling if value is not None and self._takes(name)}
-        )
+        if request.temperature is not None and self._takes("temperature"):
+            body["temperature"] = request.temperature
+        if request.top_p is not None and self._takes("top_p"):
+            body["top_p"] = request.top_p
         if request.top_logprobs is not None and self._takes("logprobs"):
             body["top_logprobs"] = request.top_logprobs
-        for name, given, default in (
-            ("top_k", request.top_k, None),
-            ("seed", request.seed, None),
-            ("presence_penalty", request.presence_penalty, 0),
-            ("frequency_penalty", request.frequency_penalty, 0),
-            ("n", request.n, 1),
-        ):
-            if given is None or given == default:
-                continue
-            if name in quirks.pass_fields:
-                body[name] = given
-            else:
-                self.losses.drop(name)
+        if request.top_k is not None:
+            self._add_foreign(body, "top_k", request.top_k)
+        if request.seed is not None:
+            self._add_foreign(body, "seed", request.seed)
+        if request.presence_penalty:
+            self._add_foreign(body, "presence_penalty", request.presence_penalty)
+        if request.frequency_penalty:
+            self._add_foreign(body, "frequency_penalty", request.frequency_penalty)
+        if request.n is not None and request.n != 1:
+            self._add_foreign(body, "n", request.n)
         if request.stop:
             self.losses.drop("stop")
 
+    def _add_foreign(self, body: dict[str, Any], name: str, value: float) -> None:
+        """Write what OpenAI's own API lacks and some compatible servers have."""
+        if name in self._quirks.pass_fields:
+            body[name] = value
+        else:
+            self.losses.drop(name)
+
     def add_output(self, body: dict[str, Any]) -> None:
+        """Write the shape of the answer, how much to think, and whether to stream."""
         request = self._request
         include = []
         if request.logprobs and self._takes("logprobs"):
             include.append(LOGPROBS)
-        self._add_format(body)
-        if self._add_reasoning(body):
+        if request.response_format is not None:
+            self._add_format(body, request.response_format)
+        if request.reasoning is not None and self._add_reasoning(body, request.reasoning):
             include.append(ENCRYPTED_REASONING)
         if include:
             body["include"] = include
@@ -170,9 +181,8 @@ class _Writer:
         if request.stream:
             body["stream"] = True
 
-    def _add_format(self, body: dict[str, Any]) -> None:
-        wanted = self._request.response_format
-        if wanted is None or not self._takes("response_format"):
+    def _add_format(self, body: dict[str, Any], wanted: ResponseFormat) -> None:
+        if not self._takes("response_format"):
             return
         if wanted.kind == "json":
             body["text"] = {"format": {"type": "json_object"}}
@@ -201,11 +211,8 @@ class _Writer:
         self.losses.bend("response_format.strict")
         return False
 
-    def _add_reasoning(self, body: dict[str, Any]) -> bool:
+    def _add_reasoning(self, body: dict[str, Any], reasoning: Reasoning) -> bool:
         """Write how much to think; return whether the model may think at all."""
-        reasoning = self._request.reasoning
-        if reasoning is None:
-            return False
         if self._quirks.thinking == "none" or "reasoning" in self._quirks.unsupported:
             if reasoning.mode != "off":
                 self.losses.drop("reasoning")
