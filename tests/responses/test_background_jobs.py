@@ -15,12 +15,17 @@ from tidegate.endpoints.background_exchange import told_in
 from tidegate.endpoints.responses_events import events_of, renumbered
 from tidegate.responses.event_log import EventLog, EventReader, ask_to_cancel, is_live
 from tidegate.responses.jobs import Job, Jobs, TooManyJobs
+from tidegate.responses.log_room import LogRoom
 from tidegate.responses.store import ResponseStore
+
+
+def _log(place: Path) -> EventLog:
+    return EventLog(place, LogRoom(place.parent, 1 << 30))
 
 
 def test_a_log_is_read_in_whole_events_while_it_grows(tmp_path: Path) -> None:
     """Half an event waits for its other half."""
-    log = EventLog(tmp_path / "a")
+    log = _log(tmp_path / "a")
     with EventReader(tmp_path / "a") as reader:
         assert reader.read() == []
         log.append(b"data: 1\n\ndata: 2")
@@ -35,7 +40,7 @@ def test_a_log_is_read_in_whole_events_while_it_grows(tmp_path: Path) -> None:
 
 def test_an_event_longer_than_a_read_is_one_event(tmp_path: Path) -> None:
     """None means the end of what there is, never that an event is long."""
-    log = EventLog(tmp_path / "a")
+    log = _log(tmp_path / "a")
     long = b"data: " + b"x" * 900_000 + b"\n\n"
     log.append(b"data: 1\n\n" + long + b"data: 2\n\n")
     with EventReader(tmp_path / "a") as reader:
@@ -50,7 +55,7 @@ def test_no_room_is_made_where_something_is_being_made(tmp_path: Path) -> None:
     """Its client could neither read nor stop it, and its maker would go on."""
     store = ResponseStore(tmp_path, ResponsesSnapshot(True, 86_400, 1 << 20))
     log = store.open_log("key", "resp_1")
-    log.append(b"x" * 3 * 1024 * 1024)
+    log.append(b"x" * 3 * 1024 * 1024, is_end=True)
     store.sweep(time.time())
     assert store.is_live("key", "resp_1")
     log.close()
@@ -62,7 +67,7 @@ def test_no_room_is_made_where_something_is_being_made(tmp_path: Path) -> None:
 def test_who_asks_does_not_get_in_the_way(tmp_path: Path) -> None:
     """Any number may look whether a log is alive, and ask for its end, which leaves no trace."""
     assert not is_live(tmp_path / "a")
-    log = EventLog(tmp_path / "a")
+    log = _log(tmp_path / "a")
     assert is_live(tmp_path / "a")
     assert is_live(tmp_path / "a")
     assert not log.is_cancelled
@@ -79,7 +84,7 @@ def test_a_killed_writer_is_not_alive(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        log = EventLog(tmp_path / "a")
+        log = _log(tmp_path / "a")
         os.write(writing, b"x")
         signal.pause()
         log.close()
@@ -93,8 +98,8 @@ def test_a_killed_writer_is_not_alive(tmp_path: Path) -> None:
     os.close(writing)
 
 
-def _job(folder: Path, name: str, size_bytes: int = 1) -> Job:
-    return Job(EventLog(folder / name), size_bytes)
+def _job(jobs: Jobs, folder: Path, name: str, size_bytes: int = 1) -> Job:
+    return Job(_log(folder / name), jobs.take_place(size_bytes))
 
 
 async def _work(job: Job, ends: list[str], seconds: float = 30.0) -> None:
@@ -113,7 +118,7 @@ def test_a_job_that_is_cancelled_at_once_still_sees_to_its_end(tmp_path: Path) -
     async def play() -> list[str]:
         jobs = Jobs(asyncio.get_running_loop())
         ends: list[str] = []
-        job = _job(tmp_path, "a")
+        job = _job(jobs, tmp_path, "a")
         jobs.start(job, _work(job, ends))
         job.cancel(asked=True)
         await asyncio.sleep(0.05)
@@ -129,7 +134,7 @@ def test_another_worker_s_wish_is_heard(tmp_path: Path) -> None:
     async def play() -> list[str]:
         jobs = Jobs(asyncio.get_running_loop())
         ends: list[str] = []
-        job = _job(tmp_path, "a")
+        job = _job(jobs, tmp_path, "a")
         jobs.start(job, _work(job, ends))
         ask_to_cancel(tmp_path / "a")
         assert job.task is not None
@@ -145,7 +150,7 @@ def test_an_end_of_the_worker_waits_as_long_as_it_may(tmp_path: Path) -> None:
     async def play(seconds: float) -> tuple[bool, list[str]]:
         jobs = Jobs(asyncio.get_running_loop())
         ends: list[str] = []
-        job = _job(tmp_path, "a")
+        job = _job(jobs, tmp_path, "a")
         jobs.start(job, _work(job, ends, seconds))
         return await jobs.finish(0.3), ends
 
@@ -159,17 +164,19 @@ def test_their_number_and_their_size_are_bounded(tmp_path: Path) -> None:
     async def play() -> None:
         jobs = Jobs(asyncio.get_running_loop(), max_jobs=2, max_bytes=100)
         ends: list[str] = []
-        large = _job(tmp_path, "a", 90)
+        large = _job(jobs, tmp_path, "a", 90)
         jobs.start(large, _work(large, ends))
-        jobs.check_room(10)
         with pytest.raises(TooManyJobs):
-            jobs.check_room(11)
-        small = _job(tmp_path, "b")
+            jobs.take_place(11)
+        small = _job(jobs, tmp_path, "b", 10)
+        with pytest.raises(TooManyJobs):
+            jobs.take_place(0)  # what waits for a limit counts, though it has not begun
         jobs.start(small, _work(small, ends))
-        with pytest.raises(TooManyJobs):
-            jobs.check_room(1)
         await jobs.finish(0)
-        jobs.check_room(100)
+        refused = jobs.take_place(100)
+        refused.give_back()
+        refused.give_back()
+        jobs.take_place(100)
 
     asyncio.run(play())
 

@@ -31,5 +31,6 @@ class ResponsesSettings(Section):
     )
     max_bytes: Annotated[SizeSetting, Field(ge=_MIB, le=1024 * 1024 * _MIB)] = Field(
         default=1024 * _MIB,
-        description="Room for all of them; the longest unused are deleted first.",
+        description="Room for all of them; the longest unused are deleted first. One that is made "
+        "in the background may take an eighth, all that are being made a half.",
     )

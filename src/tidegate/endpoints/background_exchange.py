@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from time import monotonic
 
@@ -11,8 +12,11 @@ import msgspec
 from tidegate.dialects.sse import event_data
 from tidegate.dialects.unreadable import UNREADABLE
 from tidegate.edge.exchange import ClientWatcher, Exchange, HeadMemo
-from tidegate.errors import ClientGone
+from tidegate.errors import ClientGone, Unavailable
 from tidegate.responses.event_log import EventLog
+from tidegate.responses.log_room import LogFull
+
+log = logging.getLogger("tidegate.responses")
 
 
 class Told(msgspec.Struct):
@@ -56,14 +60,14 @@ class BackgroundExchange:
 
     Args:
         asked: The request that began it.
-        log: Takes the stream.
+        events: Takes the stream.
         rename: Puts our id of the response in place of a provider's.
 
     Attributes:
         last: The newest piece of the stream.
     """
 
-    def __init__(self, asked: Exchange, log: EventLog, rename: Callable[[bytes], bytes]) -> None:
+    def __init__(self, asked: Exchange, events: EventLog, rename: Callable[[bytes], bytes]) -> None:
         self.method = asked.method
         self.path = asked.path
         self.query = asked.query
@@ -76,7 +80,7 @@ class BackgroundExchange:
         self.memo = HeadMemo()
         self.task: asyncio.Task[None] | None = None
         self.last = b""
-        self._log = log
+        self._events = events
         self._rename = rename
 
     async def read_body(self, max_bytes: int) -> bytes:
@@ -90,11 +94,26 @@ class BackgroundExchange:
         """See `Exchange`."""
 
     def write(self, data: bytes) -> None:
-        """Log events; comments are for connections."""
-        if not data.startswith(b":"):
-            data = self._rename(data)
-            self.last = data
-            self._log.append(data)
+        """Log events; comments are for connections.
+
+        Raises `Unavailable` where there is no room for them.
+        """
+        if data.startswith(b":"):
+            return
+        data = self._rename(data)
+        try:
+            self._events.append(data)
+        except LogFull as full:
+            log.warning("a response was ended", extra={"fields": {"reason": str(full)}})
+            raise Unavailable(str(full)) from None
+        except OSError as error:
+            log.error("events could not be kept", extra={"fields": {"error": error.strerror}})
+            raise Unavailable("The gateway cannot keep this response now.") from None
+        self.last = data
+
+    def write_end(self, data: bytes) -> None:
+        """Log the last event, whatever room there is. Raises `OSError`."""
+        self._events.append(data, is_end=True)
 
     def end(self) -> None:
         """See `Exchange`."""

@@ -36,7 +36,8 @@ from tidegate.pipeline.handle import admit
 from tidegate.pipeline.settle import finish, settle
 from tidegate.pipeline.traces import begin_trace, finish_trace
 from tidegate.pipeline.translation import read_ahead
-from tidegate.responses.jobs import Job, TooManyJobs
+from tidegate.responses.jobs import Job, Place, TooManyJobs
+from tidegate.responses.log_room import LogFull
 from tidegate.responses.record import Record
 from tidegate.responses.store import INLINE_INPUT_BYTES, ResponseStore
 from tidegate.routing.plan import ModelRoute
@@ -137,7 +138,8 @@ class BackgroundState(State):
             return
         told = told_in(exchange.last.rstrip(b"\n").rpartition(b"\n\n")[2] + b"\n\n")
         if told is not None and told.is_last and bytes(told.response):
-            self._keep(bytes(told.response))  # the provider's own failure, or a cut that was told
+            # The provider's own failure, or a cut that was told.
+            self._keep_here(bytes(told.response))
             return
         following = 0 if told is None else told.sequence_number + 1
         if end is None:
@@ -149,7 +151,7 @@ class BackgroundState(State):
             response = {**self._base}
             events = failed_events(end, following, response)  # which marks it as failed
         self._put(encode_json(response), running=False)
-        exchange.write(events)
+        exchange.write_end(events)
 
     def rename(self, data: bytes) -> bytes:
         """Put our id in the place of the provider's."""
@@ -179,6 +181,18 @@ class BackgroundState(State):
 
     @override
     def _keep(self, response: bytes) -> None:
+        """Keep a whole response, or raise `Unavailable`: its end has not been told yet."""
+        store = self._store
+        assert store is not None
+        try:
+            store.check_size(response)
+        except LogFull as full:
+            raise Unavailable(str(full)) from None
+        self._keep_here(response)
+        if not self.is_kept:
+            raise Unavailable("The gateway cannot keep this response now.")
+
+    def _keep_here(self, response: bytes) -> None:
         """Keep a whole response under the id that its caller was told."""
         try:
             fields: dict[str, Any] = {**_decode_fields(response)}
@@ -219,21 +233,18 @@ async def serve_background(
     work.principal = principal
     work.model = state.route.name
     work.stream = work.wants_usage = True
+    store = gateway.responses
+    place = _take_place(gateway, len(state.request.body))
     try:
         await state.get_ready(work)
         read_ahead(work, state.request, state.route)
-        store, jobs = gateway.responses, gateway.jobs
         assert store is not None
-        size_bytes = len(state.request.body)
-        try:
-            jobs.check_room(size_bytes)
-        except TooManyJobs:
-            raise Unavailable(
-                "Too many responses are being made in the background.", retry_after_s=_RETRY_S
-            ) from None
         await admit(gateway, call, principal, state.route)
-        job, queued = _begin(store, call, work, state, size_bytes)
-        jobs.start(job, _make(gateway, work, state, job))
+        job, queued = _begin(store, call, work, state, place)
+        gateway.jobs.start(job, _make(gateway, work, state, job))
+    except BaseException:
+        place.give_back()
+        raise
     finally:
         await state.end()
     if call.stream:
@@ -243,8 +254,18 @@ async def serve_background(
     return True
 
 
+def _take_place(gateway: Gateway, size_bytes: int) -> Place:
+    """Count a response as being made before anything is waited for. Raises `Unavailable`."""
+    try:
+        return gateway.jobs.take_place(size_bytes)
+    except TooManyJobs:
+        raise Unavailable(
+            "Too many responses are being made in the background.", retry_after_s=_RETRY_S
+        ) from None
+
+
 def _begin(
-    store: ResponseStore, call: Call, work: Call, state: BackgroundState, size_bytes: int
+    store: ResponseStore, call: Call, work: Call, state: BackgroundState, place: Place
 ) -> tuple[Job, bytes]:
     """Write down that a response is going to be made: `(job, queued response)`."""
     try:
@@ -263,7 +284,7 @@ def _begin(
         # What a concurrency limit holds is held until the work is done, not the answer to `POST`.
         work.decision = msgspec.structs.replace(decision)
         decision.holds = ()
-    return Job(events, size_bytes), queued
+    return Job(events, place), queued
 
 
 async def _make(gateway: Gateway, call: Call, state: BackgroundState, job: Job) -> None:

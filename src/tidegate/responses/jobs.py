@@ -21,19 +21,38 @@ class TooManyJobs(Exception):
     """No more can be begun now."""
 
 
+class Place:
+    """Room for one job, from before anything is awaited for it until it has ended.
+
+    Attributes:
+        size_bytes: Of its request.
+    """
+
+    def __init__(self, jobs: Jobs, size_bytes: int) -> None:
+        self._jobs: Jobs | None = jobs
+        self.size_bytes = size_bytes
+
+    def give_back(self) -> None:
+        """Let another have it; more than once does no harm."""
+        if self._jobs is not None:
+            self._jobs.count -= 1
+            self._jobs.size_bytes -= self.size_bytes
+            self._jobs = None
+
+
 class Job:
     """One response in the making.
 
     Attributes:
         log: Its events; closed by the job itself.
-        size_bytes: Of its request.
+        place: Given back when it has ended.
         is_cancelled: Whether it ends because a client asked for that, and not because we stop.
         task: Runs it.
     """
 
-    def __init__(self, log: EventLog, size_bytes: int) -> None:
+    def __init__(self, log: EventLog, place: Place) -> None:
         self.log = log
-        self.size_bytes = size_bytes
+        self.place = place
         self.is_cancelled = False
         self.task: asyncio.Task[None] | None = None
 
@@ -46,7 +65,12 @@ class Job:
 
 
 class Jobs:
-    """All jobs of one worker."""
+    """All jobs of one worker.
+
+    Attributes:
+        count: Places that are taken.
+        size_bytes: Of the requests that have them.
+    """
 
     def __init__(
         self,
@@ -59,22 +83,28 @@ class Jobs:
         self._max_jobs = max_jobs
         self._max_bytes = max_bytes
         self._jobs: set[Job] = set()
-        self._bytes = 0
+        self.count = 0
+        self.size_bytes = 0
         self._looks = 0
         self._is_looking = False
 
     def __len__(self) -> int:
         return len(self._jobs)
 
-    def check_room(self, size_bytes: int) -> None:
-        """Raise `TooManyJobs` where one of that size cannot be begun now."""
-        if len(self._jobs) >= self._max_jobs or self._bytes + size_bytes > self._max_bytes:
+    def take_place(self, size_bytes: int) -> Place:
+        """Return a place for a request of that size; raises `TooManyJobs` where there is none.
+
+        Whoever takes it gives it back, unless a job that it was given to is started.
+        """
+        if self.count >= self._max_jobs or self.size_bytes + size_bytes > self._max_bytes:
             raise TooManyJobs
+        self.count += 1
+        self.size_bytes += size_bytes
+        return Place(self, size_bytes)
 
     def start(self, job: Job, work: Coroutine[None, None, None]) -> None:
         """Begin *work*, which takes care of whatever happens to it."""
         self._jobs.add(job)
-        self._bytes += job.size_bytes
         job.task = self._loop.create_task(work)
         job.task.add_done_callback(lambda task: self._end(job))
         if not self._is_looking:
@@ -98,7 +128,7 @@ class Jobs:
 
     def _end(self, job: Job) -> None:
         self._jobs.discard(job)
-        self._bytes -= job.size_bytes
+        job.place.give_back()
 
     def _look(self) -> None:
         """Cancel what another worker was asked to cancel; go on while there are jobs."""

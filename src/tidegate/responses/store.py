@@ -37,6 +37,7 @@ from tidegate.responses.event_log import (
     is_live,
     remove_events,
 )
+from tidegate.responses.log_room import ROOM_FILE, LogRoom
 from tidegate.responses.record import Record, decode_record, encode_record
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ MAX_CHAIN = 1_000
 
 _BESIDE = ".input"
 _UNFINISHED = ".part"
+_SWEEP_FILE = "sweep.lock"
+_LOCKS = (_SWEEP_FILE, ROOM_FILE)
 _UNFINISHED_S = 3_600.0
 _SWEEP_S = 600.0
 #: A sweep for room leaves this share of it.
@@ -80,6 +83,7 @@ class ResponseStore:
     def __init__(self, folder: Path, settings: ResponsesSnapshot) -> None:
         self._folder = folder / FOLDER
         self._settings = settings
+        self._room = LogRoom(self._folder, settings.max_bytes)
         self._threads: ThreadPoolExecutor | None = None
         self._written = 0
         self._sweep_at = 0.0
@@ -93,12 +97,14 @@ class ResponseStore:
     def use(self, settings: ResponsesSnapshot) -> None:
         """Take other settings; what is over them goes with the next sweep."""
         self._settings = settings
+        self._room.use(settings.max_bytes)
 
     def close(self) -> None:
         """Wait for no one: what a thread was doing may be left undone."""
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
             self._threads = None
+        self._room.close()
 
     # --- on the loop ------------------------------------------------------------------------
 
@@ -123,13 +129,16 @@ class ResponseStore:
         except OSError as error:
             self._complain(error)
             return False
-        self._written += max(len(data), _BLOCK)
+        self._note_written(max(len(data), _BLOCK))
+        return True
+
+    def _note_written(self, size_bytes: int) -> None:
+        self._written += size_bytes
         now = time.monotonic()
         if now >= self._sweep_at or self._written > self._settings.max_bytes // 16:
             self._sweep_at = now + _SWEEP_S
             self._written = 0
             self._pool().submit(self._sweep_once)
-        return True
 
     def _complain(self, error: OSError) -> None:
         now = time.monotonic()
@@ -221,7 +230,11 @@ class ResponseStore:
         """Return a new log of a response that is going to be made here. Raises `OSError`."""
         place = self._place(key_id, response_id)
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return EventLog(place)
+        return EventLog(place, self._room, self._note_written)
+
+    def check_size(self, response: bytes) -> None:
+        """Raise `LogFull` where a response is larger than one log may be."""
+        self._room.check(len(response))
 
     def read_log(self, key_id: str, response_id: str) -> EventReader:
         """Return the events of a response. Raises `OSError` where there are none."""
@@ -240,7 +253,7 @@ class ResponseStore:
     def _sweep_once(self) -> None:
         """Delete what is too old and, where room is short, what was unused longest."""
         try:
-            handle = os.open(self._folder / "sweep.lock", os.O_RDWR | os.O_CREAT, 0o600)
+            handle = os.open(self._folder / _SWEEP_FILE, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             self._complain(error)
             return
@@ -280,7 +293,7 @@ class ResponseStore:
         self, entry: os.DirEntry[str], now_s: float, left: list[tuple[float, int, str]]
     ) -> None:
         """Delete a file that is too old; add any other to *left*."""
-        if not entry.is_file(follow_symlinks=False) or entry.name == "sweep.lock":
+        if not entry.is_file(follow_symlinks=False) or entry.name in _LOCKS:
             return
         found = entry.stat(follow_symlinks=False)
         limit_s = self._settings.keep_s
