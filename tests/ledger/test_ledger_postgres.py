@@ -153,7 +153,9 @@ def test_a_batch_that_does_not_fit_changes_nothing(scene: PostgresScene) -> None
     before = (scene.rows(), scene.rollups())
     row = list(before[0]["req_1:1"])
     for batch in (
-        FoldBatch(inserts=[row], rollups={(0, "k", "m"): [1] * 12}),
+        FoldBatch(
+            inserts={tuple(row[3:14]): [row[:3] + row[14:]]}, rollups={(0, "k", "m"): [1] * 12}
+        ),
         FoldBatch(settles=[(*row[14:], "req_1:1")], rollups={(0, "k", "m"): [1] * 12}),
     ):
         with pytest.raises(RowsDiffer):

@@ -17,7 +17,7 @@ from typing import Final
 
 from tidegate.ledger.journal import directory_bytes
 from tidegate.ledger.merge import Merge
-from tidegate.ledger.records import OPEN_TAG
+from tidegate.ledger.reading import Records
 from tidegate.ledger.reserve import release_reserve
 from tidegate.ledger.store import (
     HOUR_MS,
@@ -259,16 +259,13 @@ class Folder:
             for name in batch.forgotten:
                 state.positions.pop(name, None)
             self._forget = []
-        for writer in self._writers.values():
-            for file in writer.files:
-                self.unknown += file.unknown
-                file.unknown = 0
         self.last_error = None
         self._wait_s = _FIRST_WAIT_S
         self.folded_records += folded
         self.interrupted += interrupted
         self.orphans += merge.orphans
         self.repeated += merge.repeated
+        self.unknown += merge.unknown
         self._remove_ended()
         return folded >= self._batch_records or interrupted > 0 or bool(self._forget)
 
@@ -282,10 +279,10 @@ class Folder:
         for writer in writers:
             if room <= 0:
                 break
-            records = writer.read(room)
-            room -= len(records)
+            records = Records()
+            room -= writer.read(room, records)
             if self._careful:
-                ids = [values[1] for values in records if values[0] == OPEN_TAG]
+                ids = [head[0] for heads in records.opens.values() for head in heads]
                 for attempt_id, row in self._store.find(ids).items():
                     if row.outcome is None:
                         state.open.setdefault(attempt_id, list(row))

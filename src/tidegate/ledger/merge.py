@@ -2,34 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from operator import itemgetter
-from typing import Final
+from typing import Any, Final
 
-from tidegate.ledger.records import OPEN_TAG, PROGRESS_TAG, SETTLE_TAG, Settle, Values, values_of
+from tidegate.ledger.reading import Alike, Head, Records, values_of
+from tidegate.ledger.records import PROGRESS_TAG, SETTLE_TAG, Settle, Values
 from tidegate.ledger.store import (
+    ALIKE_AT,
+    HOUR_MS,
     SETTLE_AT,
     WRITER_AT,
+    AlikeColumns,
     AttemptRow,
     FoldBatch,
+    OwnColumns,
     ProgressValues,
     RollupKey,
     Row,
     Sums,
     rollup_of,
+    whole_row,
 )
 
 _UNSETTLED: Final = (None, None, 0, 0, 0, 0, 0, 0, "none", None, None, 0, 0)
 _ZERO: Final = [0] * len(Sums._fields)
 
+_HEAD_FIELDS: Final = ALIKE_AT
+"""A new row has only these until its end or progress is read."""
+_ID: Final = AttemptRow._fields.index("attempt_id")
 _OPENED: Final = AttemptRow._fields.index("opened_at_ms")
-_TARGET: Final = AttemptRow._fields.index("target_model")
-_ordinal_of: Final = itemgetter(AttemptRow._fields.index("ordinal"))
-_outcome_of: Final = itemgetter(AttemptRow._fields.index("outcome"))
-_cost_of: Final = itemgetter(AttemptRow._fields.index("cost_nano_usd"))
+
+
+def _own_place(name: str) -> int:
+    """Return where a column stands in `OwnColumns`."""
+    place = AttemptRow._fields.index(name)
+    return place if place < ALIKE_AT else place - SETTLE_AT + ALIKE_AT
+
+
+_SETTLED: Final = _own_place("settled_at_ms")
+_opened_of: Final = itemgetter(_OPENED)
+_ordinal_of: Final = itemgetter(_own_place("ordinal"))
+_outcome_of: Final = itemgetter(_own_place("outcome"))
+_cost_of: Final = itemgetter(_own_place("cost_nano_usd"))
 #: Place in `Sums` → what of a row is added there.
 _TOKENS: Final = tuple(
-    (Sums._fields.index(name), itemgetter(AttemptRow._fields.index(name)))
+    (Sums._fields.index(name), itemgetter(_own_place(name)))
     for name in (
         "input_tokens",
         "cached_input_tokens",
@@ -38,18 +56,17 @@ _TOKENS: Final = tuple(
         "reasoning_tokens",
     )
 )
-_PROGRESS: Final = tuple(
-    AttemptRow._fields.index(name)
-    for name in (
-        "input_tokens",
-        "output_tokens",
-        "usage_source",
-        "cost_nano_usd",
-        "ttft_ms",
-        "duration_ms",
-        "delivered_bytes",
-    )
+_PROGRESS_COLUMNS: Final = (
+    "input_tokens",
+    "output_tokens",
+    "usage_source",
+    "cost_nano_usd",
+    "ttft_ms",
+    "duration_ms",
+    "delivered_bytes",
 )
+_PROGRESS: Final = tuple(AttemptRow._fields.index(name) for name in _PROGRESS_COLUMNS)
+_OWN_PROGRESS: Final = tuple(_own_place(name) for name in _PROGRESS_COLUMNS)
 
 
 class Merge:
@@ -64,27 +81,32 @@ class Merge:
         orphans: Settles and progress of attempts that are not open: already settled, or
             never recorded.
         repeated: Opens of attempts that have a row.
+        unknown: Records of a kind that this version does not know.
     """
 
     __slots__ = (
         "_done",
         "_fresh",
         "_instance",
+        "_late",
         "_open",
         "_progress",
         "_settled",
         "batch",
         "orphans",
         "repeated",
+        "unknown",
     )
 
     def __init__(self, instance: str, open_rows: dict[str, Row]) -> None:
         self.batch = FoldBatch()
         self.orphans = 0
         self.repeated = 0
+        self.unknown = 0
         self._instance = instance
         self._open = open_rows
-        self._fresh: dict[str, Row] = {}
+        self._fresh: dict[str, OwnColumns] = {}
+        self._late: dict[RollupKey, list[OwnColumns]] = {}
         self._progress: dict[str, ProgressValues] = {}
         self._settled: set[str] = set()
         self._done: set[str] = set()
@@ -93,39 +115,41 @@ class Merge:
         """Take no record of an attempt that has a settled row."""
         self._done.add(attempt_id)
 
-    def add(self, writer: str, records: Sequence[Values]) -> None:
-        """Take *records* of one writer, in their order. Their lists become the batch's."""
-        unsettled = (self._instance, writer, *_UNSETTLED)
-        for values in records:
-            tag = values[0]
-            if tag == SETTLE_TAG:
-                self._settle(values)
-            elif tag == OPEN_TAG:
-                self._add_open(values, unsettled)
-            elif tag == PROGRESS_TAG:
-                self._note_progress(values)
+    def add(self, writer: str, records: Records) -> None:
+        """Take *records* of one writer. Their lists become the batch's."""
+        self.unknown += records.unknown
+        for alike, heads in records.opens.items():
+            self._add_opens(writer, alike, heads)
+        row_of = self._fresh.get
+        for values in records.ends:
+            row = row_of(values[1])
+            if row is not None and len(row) == _HEAD_FIELDS and values[0] == SETTLE_TAG:
+                row += values[2:]
+            elif values[0] == SETTLE_TAG:
+                self._settle(values, row)
+            elif values[0] == PROGRESS_TAG:
+                self._note_progress(values, row)
 
     def interrupt(self, writer: str, now_ms: int) -> int:
         """Settle what a dead *writer* left open, with what was delivered; return how many."""
-        left = [
-            AttemptRow(*row)
-            for row in self._fresh.values()
-            if row[SETTLE_AT] is None and row[WRITER_AT] == writer
-        ]
+        left = [AttemptRow(*row) for row in self._fresh_open() if row[WRITER_AT] == writer]
         for attempt_id, row in self._open.items():
             if row[WRITER_AT] == writer and attempt_id not in self._settled:
                 latest = row.copy()
-                _set_progress(latest, self._progress.get(attempt_id))
+                _set_progress(latest, _PROGRESS, self._progress.get(attempt_id))
                 left.append(AttemptRow(*latest))
         for end in left:
-            self._settle(values_of(_interrupted(end, now_ms)))
+            self._settle(values_of(_interrupted(end, now_ms)), self._fresh.get(end.attempt_id))
         return len(left)
 
     def finish(self) -> FoldBatch:
         """Return the batch, complete."""
-        self.batch.inserts = rows = list(self._fresh.values())
-        if rows:
-            self._sum_up(rows)
+        for alike, rows in self.batch.inserts.items():
+            for row in [row for row in rows if len(row) == _HEAD_FIELDS]:
+                row.extend(_UNSETTLED)
+            self._sum_up(alike, rows)
+        for key, rows in self._late.items():
+            _count_settled(self._sums(key), rows)
         self.batch.progress = list(self._progress.values())
         return self.batch
 
@@ -134,64 +158,80 @@ class Merge:
         open_rows = self._open
         for attempt_id in self._settled:
             del open_rows[attempt_id]
-        for attempt_id, row in self._fresh.items():
-            if row[SETTLE_AT] is None:
-                open_rows[attempt_id] = row
+        for row in self._fresh_open():
+            open_rows[row[_ID]] = row
         for attempt_id, progress in self._progress.items():
-            _set_progress(open_rows[attempt_id], progress)
+            _set_progress(open_rows[attempt_id], _PROGRESS, progress)
 
-    def _add_open(self, values: Values, unsettled: tuple[object, ...]) -> None:
-        attempt_id = values[1]
-        if attempt_id in self._fresh or attempt_id in self._open or attempt_id in self._done:
-            self.repeated += 1
-            return
-        row: Row = values
-        del row[0]
-        row += unsettled
-        if "\x00" in row[_TARGET]:  # the one text a client may have chosen
-            row[_TARGET] = row[_TARGET].replace("\x00", "\ufffd")
-        self._fresh[attempt_id] = row
+    def _fresh_open(self) -> Iterator[Row]:
+        """Give the new rows that have no end, whole."""
+        for alike, rows in self.batch.inserts.items():
+            for row in rows:
+                if len(row) == _HEAD_FIELDS:
+                    yield whole_row(alike, [*row, *_UNSETTLED])
+                elif row[_SETTLED] is None:
+                    yield whole_row(alike, row)
 
-    def _settle(self, values: Values) -> None:
-        attempt_id = values[1]
-        row = self._fresh.get(attempt_id)
+    def _add_opens(self, writer: str, like: Alike, heads: list[Head]) -> None:
+        new = {head[_ID]: head for head in heads}
+        ids = new.keys()
+        if len(new) < len(heads) or not (
+            ids.isdisjoint(self._fresh) and ids.isdisjoint(self._open) and not self._done
+        ):
+            new = {}
+            for head in heads:
+                attempt_id = head[_ID]
+                if not any(
+                    attempt_id in known for known in (new, self._fresh, self._open, self._done)
+                ):
+                    new[attempt_id] = head
+            self.repeated += len(heads) - len(new)
+        self._fresh |= new
+        target_model = like.target_model.replace("\x00", "\ufffd")  # a client may have chosen it
+        alike = AlikeColumns(*like._replace(target_model=target_model), self._instance, writer)
+        if new:
+            self.batch.inserts.setdefault(alike, []).extend(new.values())
+
+    def _settle(self, values: Values, row: OwnColumns | None) -> None:
+        """Take an end that is not the first word on a new *row*."""
         if row is not None:
-            if row[SETTLE_AT] is None:
-                row[SETTLE_AT:] = values[2:]
+            if len(row) == _HEAD_FIELDS or row[_SETTLED] is None:
+                row[_HEAD_FIELDS:] = values[2:]
             else:
                 self.orphans += 1
             return
-        row = self._open.get(attempt_id)
-        if row is None or attempt_id in self._settled:
+        attempt_id = values[1]
+        opened = self._open.get(attempt_id)
+        if opened is None or attempt_id in self._settled:
             self.orphans += 1
             return
-        self.batch.settles.append((*values[2:], attempt_id))
+        end = values[2:]
+        self.batch.settles.append((*end, attempt_id))
         self._settled.add(attempt_id)
         if self._progress:
             self._progress.pop(attempt_id, None)
-        _count_settled(self._sums(rollup_of(row)), [[*row[:SETTLE_AT], *values[2:]]])
+        self._late.setdefault(rollup_of(opened), []).append([*opened[:ALIKE_AT], *end])
 
-    def _sum_up(self, rows: list[Row]) -> None:
-        """Count the new rows in the sums of their hour, key and model."""
-        groups: dict[RollupKey, list[Row]] = {}
-        for row in rows:
-            key = rollup_of(row)
-            group = groups.get(key)
-            if group is None:
-                groups[key] = [row]
-            else:
-                group.append(row)
-        for key, group in groups.items():
-            sums = self._sums(key)
+    def _sum_up(self, alike: AlikeColumns, rows: list[OwnColumns]) -> None:
+        """Count new rows that are alike in the sums of their hour, key and model."""
+        opened = list(map(_opened_of, rows))
+        first_ms, last_ms = min(opened), max(opened)
+        hours = {first_ms - first_ms % HOUR_MS: rows}
+        if first_ms // HOUR_MS != last_ms // HOUR_MS:
+            hours = {}
+            for at_ms, row in zip(opened, rows, strict=True):
+                hours.setdefault(at_ms - at_ms % HOUR_MS, []).append(row)
+        for hour_ms, group in hours.items():
+            sums = self._sums((hour_ms, alike.key_id, alike.model))
             sums[0] += list(map(_ordinal_of, group)).count(1)
             sums[1] += len(group)
-            _count_settled(sums, [row for row in group if row[SETTLE_AT] is not None])
+            _count_settled(sums, [row for row in group if row[_SETTLED] is not None])
 
-    def _note_progress(self, values: Values) -> None:
+    def _note_progress(self, values: Values, row: OwnColumns | None) -> None:
         attempt_id = values[1]
-        row = self._fresh.get(attempt_id)
-        if row is not None and row[SETTLE_AT] is None:
-            _set_progress(row, _progress_values(values, row[_OPENED]))
+        if row is not None and (len(row) == _HEAD_FIELDS or row[_SETTLED] is None):
+            row[_HEAD_FIELDS:] = _UNSETTLED
+            _set_progress(row, _OWN_PROGRESS, _progress_values(values, row[_OPENED]))
         elif row is None and attempt_id in self._open and attempt_id not in self._settled:
             self._progress[attempt_id] = _progress_values(values, self._open[attempt_id][_OPENED])
         else:
@@ -204,7 +244,7 @@ class Merge:
         return sums
 
 
-def _count_settled(sums: list[int], rows: list[Row]) -> None:
+def _count_settled(sums: list[int], rows: list[OwnColumns]) -> None:
     """Count settled *rows* in *sums*; column by column, which takes a third of row by row."""
     outcomes = list(map(_outcome_of, rows))
     costs = list(map(_cost_of, rows))
@@ -232,9 +272,9 @@ def _progress_values(values: Values, opened_at_ms: int) -> ProgressValues:
     )
 
 
-def _set_progress(row: Row, progress: ProgressValues | None) -> None:
+def _set_progress(row: list[Any], places: tuple[int, ...], progress: ProgressValues | None) -> None:
     if progress is not None:
-        for column, value in zip(_PROGRESS, progress, strict=False):  # the id comes last
+        for column, value in zip(places, progress, strict=False):  # the id comes last
             row[column] = value
 
 

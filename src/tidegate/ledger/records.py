@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import struct
 import zlib
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
@@ -136,19 +135,17 @@ class Settle(msgspec.Struct, frozen=True, array_like=True, tag=3, gc=False):
 
 Record = Open | Progress | Settle
 
-Values = list[Any]
-"""A record as a list: its tag, then its fields. The fold reads thousands at once in this form."""
+Values = tuple[Any, ...]
+"""A record as its tag, then its fields."""
 
 OPEN_TAG: Final = 1
 PROGRESS_TAG: Final = 2
 SETTLE_TAG: Final = 3
-_LENGTHS: Final = {
-    kind.__struct_config__.tag: 1 + len(kind.__struct_fields__) for kind in (Open, Progress, Settle)
-}
 
 encode_record = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Record).decode
-_decode_lists = msgspec.msgpack.Decoder(list[list[Any]]).decode
+decode_record = msgspec.msgpack.Decoder(Record).decode
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError)
+"""What `decode_record` raises at a payload that is none of the three."""
 
 _FRAME = struct.Struct("<II")
 FRAME_BYTES: Final = _FRAME.size
@@ -219,34 +216,10 @@ def scan(data: bytes, offset: int = 0, max_records: int = 1 << 62) -> Scan:
     for payload in payloads:
         offset += FRAME_BYTES + len(payload)
         try:
-            records.append((_decode(payload), offset))
-        except msgspec.DecodeError:
+            records.append((decode_record(payload), offset))
+        except UNREADABLE:
             unknown += 1
     return Scan(records, stop, why, unknown)
-
-
-def read_values(payloads: list[bytes]) -> tuple[list[Values], int]:
-    """Return the records of *payloads* as lists of tag and fields, and how many are unknown.
-
-    One decoding for all of them costs 0.3 µs a record, one each 1.2.
-    """
-    try:
-        found = _decode_lists(b"\xdd%b%b" % (len(payloads).to_bytes(4, "big"), b"".join(payloads)))
-        if {len(values) - _LENGTHS[values[0]] for values in found} == {0}:
-            return found, 0
-    except (msgspec.DecodeError, LookupError, TypeError):
-        pass
-    # Another version wrote some of them: with less fields, with more, or of a new kind.
-    found = []
-    for payload in payloads:
-        with suppress(msgspec.DecodeError):
-            found.append(values_of(_decode(payload)))
-    return found, len(payloads) - len(found)
-
-
-def values_of(record: Record) -> Values:
-    """Return *record* as a list of tag and fields."""
-    return [type(record).__struct_config__.tag, *msgspec.structs.astuple(record)]
 
 
 _HEADER = struct.Struct("<8sHHIQIQ")

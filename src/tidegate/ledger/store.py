@@ -64,9 +64,36 @@ class AttemptRow(NamedTuple):
 Row = list[Any]
 """The values of an `AttemptRow` while they may still change."""
 
+ALIKE_AT: Final = AttemptRow._fields.index("key_id")
 SETTLE_AT: Final = AttemptRow._fields.index("settled_at_ms")
 WRITER_AT: Final = SETTLE_AT - 1
 """Columns from `SETTLE_AT` on are those of `records.Settle` behind its attempt id."""
+
+
+class AlikeColumns(NamedTuple):
+    """The columns from `ALIKE_AT` to `WRITER_AT`: thousands of rows have them alike."""
+
+    key_id: str
+    endpoint: str
+    model: str
+    provider: str
+    target_model: str
+    stream: bool
+    estimate_tokens: int
+    estimate_nano_usd: int | None
+    price_version: str
+    instance: str
+    writer: str
+
+
+OwnColumns = list[Any]
+"""The other columns of a row: those before `ALIKE_AT`, then those from `SETTLE_AT` on."""
+
+
+def whole_row(alike: AlikeColumns, own: OwnColumns) -> Row:
+    """Return a row in the order of its columns."""
+    return [*own[:ALIKE_AT], *alike, *own[ALIKE_AT:]]
+
 
 _OPENED_AT: Final = AttemptRow._fields.index("opened_at_ms")
 _KEY_AT: Final = AttemptRow._fields.index("key_id")
@@ -142,7 +169,7 @@ class FoldBatch:
     """One transaction.
 
     Attributes:
-        inserts: New rows, open ones and whole ones.
+        inserts: New rows, open ones and whole ones, by what they have alike.
         settles: For rows that are open in the database.
         progress: Likewise.
         rollups: What is added to the sums; twelve figures in the order of `Sums`.
@@ -150,7 +177,7 @@ class FoldBatch:
         forgotten: Names of files that no longer exist.
     """
 
-    inserts: list[Row] = field(default_factory=list)
+    inserts: dict[AlikeColumns, list[OwnColumns]] = field(default_factory=dict)
     settles: list[SettleValues] = field(default_factory=list)
     progress: list[ProgressValues] = field(default_factory=list)
     rollups: dict[RollupKey, list[int]] = field(default_factory=dict)

@@ -10,16 +10,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from tidegate.ledger.reading import Records
 from tidegate.ledger.records import (
     FRAME_BYTES,
     HEADER_BYTES,
     MAX_RECORD_BYTES,
     FileHeader,
-    Values,
     cut,
     decode_header,
     parse_file_name,
-    read_values,
 )
 
 _CHUNK_BYTES: Final = 256 * 1024
@@ -34,10 +33,9 @@ class JournalFile:
         number: Counts the writer's files.
         offset: Behind the last record that was returned.
         ended: Nothing more will come: its writer is done with it and all of it was returned.
-        unknown: Sound records of a kind that this version does not know.
     """
 
-    __slots__ = ("_fd", "_path", "_synced", "ended", "name", "number", "offset", "unknown")
+    __slots__ = ("_fd", "_path", "_synced", "ended", "name", "number", "offset")
 
     def __init__(self, path: Path, number: int) -> None:
         self._path = path
@@ -47,30 +45,27 @@ class JournalFile:
         self.number = number
         self.offset = 0
         self.ended = False
-        self.unknown = 0
 
     def seek(self, offset: int, *, ended: bool) -> None:
         """Go on reading at *offset*, or not at all."""
         self.offset = offset
         self.ended = ended
-        self.unknown = 0
 
-    def read(self, max_records: int) -> list[Values]:
-        """Return whole records that have not been returned yet, at most *max_records*."""
+    def read(self, max_records: int, into: Records) -> int:
+        """Put whole records that have not been read yet *into* what is collected.
+
+        Return how many there were, at most *max_records*.
+        """
         # Asked before reading: what an ended writer wrote is then all to be seen.
         alive = is_locked(self._fd)
-        found: list[Values] = []
         taken = 0
         if self.offset < HEADER_BYTES and not self._read_header(alive):
-            return found
+            return 0
         while taken < max_records:
             data = os.pread(self._fd, _CHUNK_BYTES, self.offset)
             payloads, offset, why = cut(data, 0, max_records - taken)
             taken += len(payloads)
-            if payloads:
-                values, unknown = read_values(payloads)
-                found += values
-                self.unknown += unknown
+            into.add(payloads)
             self.offset += offset
             if taken >= max_records:
                 break
@@ -78,7 +73,7 @@ class JournalFile:
                 continue  # the chunk ends inside a record, the file does not
             self.ended = not alive
             break
-        return found
+        return taken
 
     def _read_header(self, alive: bool) -> bool:
         if decode_header(os.pread(self._fd, HEADER_BYTES, 0)) is None:
@@ -144,15 +139,15 @@ class WriterTail:
         self.files.append(file)
         self.files.sort(key=lambda item: item.number)
 
-    def read(self, max_records: int) -> list[Values]:
-        """Return new records in the order in which they were written."""
-        found: list[Values] = []
+    def read(self, max_records: int, into: Records) -> int:
+        """Put new records in the order in which they were written; return how many."""
+        taken = 0
         for file in self.files:
             if not file.ended:
-                found += file.read(max_records - len(found))
+                taken += file.read(max_records - taken, into)
             if not file.ended:
-                return found
-        return found
+                break
+        return taken
 
     def close(self) -> None:
         """Give all descriptors back."""

@@ -8,25 +8,36 @@ makes the tables.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
 from tidegate.ledger.store import (
+    AlikeColumns,
     AttemptRow,
     FoldBatch,
     FoldState,
+    OwnColumns,
     Position,
     RollupKey,
+    Row,
     RowsDiffer,
     StoreDown,
     Sums,
+    whole_row,
 )
 from tidegate.stores import ledger_sql as sql
 from tidegate.stores.database import BUSY_S, DATABASE_FILE
 
 _MAX_VARIABLES: Final = 900
+"""Fewer than any SQLite takes in one statement."""
+
+#: Most rows first.
+_INSERTS_ALIKE: Final = tuple((rows, sql.insert_alike(rows)) for rows in (50, 8))
+_OTHERS: Final = _MAX_VARIABLES // len(AttemptRow._fields)
+_INSERT_OTHERS: Final = sql.insert_whole(_OTHERS)
 
 
 class SqliteLedger:
@@ -69,7 +80,7 @@ class SqliteLedger:
         """See `LedgerStore.commit`."""
         positions = [(instance, name, *position) for name, position in batch.positions.items()]
         with self._transaction("BEGIN IMMEDIATE") as connection:
-            _change(connection, sql.INSERT, batch.inserts)
+            _insert(connection, batch.inserts)
             _change(connection, sql.SETTLE, batch.settles)
             _change(connection, sql.PROGRESS, batch.progress)
             connection.executemany(
@@ -168,6 +179,33 @@ def _connect(path: Path) -> sqlite3.Connection:
         with closing(connection.execute(f"PRAGMA {pragma}")):
             pass
     return connection
+
+
+def _insert(
+    connection: sqlite3.Connection, inserts: Mapping[AlikeColumns, Sequence[OwnColumns]]
+) -> None:
+    """Insert all rows, each of which must be new."""
+    rows = inserted = 0
+    others: list[Row] = []
+    for alike, group in inserts.items():
+        rows += len(group)
+        start = 0
+        for size, statement in _INSERTS_ALIKE:
+            while len(group) - start >= size:
+                values: list[object] = list(alike)
+                for own in group[start : start + size]:
+                    values += own
+                inserted += connection.execute(statement, values).rowcount
+                start += size
+        others += [whole_row(alike, own) for own in group[start:]]
+    whole = len(others) - len(others) % _OTHERS
+    for start in range(0, whole, _OTHERS):
+        values = list(chain.from_iterable(others[start : start + _OTHERS]))
+        inserted += connection.execute(_INSERT_OTHERS, values).rowcount
+    if whole < len(others):
+        inserted += connection.executemany(sql.INSERT, others[whole:]).rowcount
+    if inserted != rows:
+        raise RowsDiffer(f"{rows} rows were to be inserted, {inserted} were")
 
 
 def _change(

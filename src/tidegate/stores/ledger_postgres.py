@@ -25,6 +25,7 @@ from tidegate.ledger.store import (
     RowsDiffer,
     StoreDown,
     Sums,
+    whole_row,
 )
 from tidegate.stores import ledger_sql as sql
 from tidegate.stores.postgres_link import PostgresLink
@@ -137,9 +138,10 @@ class PostgresLedger:
         # In one order on every host, or two that add to the same sums would wait for each other.
         rollups = [(*key, *batch.rollups[key]) for key in sorted(batch.rollups)]
         positions = [(instance, name, *position) for name, position in batch.positions.items()]
+        inserts = [whole_row(alike, own) for alike, rows in batch.inserts.items() for own in rows]
 
         async def write(connection: asyncpg.Connection) -> None:
-            await _change(connection, _INSERT, batch.inserts)
+            await _change(connection, _INSERT, inserts)
             await _change(connection, _SETTLE, batch.settles)
             await _change(connection, _PROGRESS, batch.progress)
             await connection.executemany(_ROLLUP, rollups)

@@ -6,7 +6,7 @@ from typing import Final
 
 from sqlalchemy import Table
 
-from tidegate.ledger.store import HOUR_MS, SETTLE_AT, AttemptRow, Sums
+from tidegate.ledger.store import ALIKE_AT, HOUR_MS, SETTLE_AT, AttemptRow, Sums
 from tidegate.stores.schema import ledger_attempts, ledger_rollups
 
 # ruff: noqa: S608 (every name in a statement is one of our own columns)
@@ -25,10 +25,32 @@ def _marks(count: int) -> str:
 
 ATTEMPTS: Final = _columns(ledger_attempts)
 
-INSERT: Final = (
-    f"INSERT INTO ledger_attempts ({ATTEMPTS}) VALUES ({_marks(len(AttemptRow._fields))}) "
-    "ON CONFLICT (attempt_id) DO NOTHING"
-)
+_IF_NEW: Final = "ON CONFLICT (attempt_id) DO NOTHING"
+
+
+def insert_whole(rows: int) -> str:
+    """Return the statement that inserts *rows* rows, each with all its columns."""
+    row = f"({_marks(len(AttemptRow._fields))})"
+    return f"INSERT INTO ledger_attempts ({ATTEMPTS}) VALUES {', '.join([row] * rows)} {_IF_NEW}"
+
+
+def insert_alike(rows: int) -> str:
+    """Return the statement that inserts *rows* rows which have `AlikeColumns` alike.
+
+    Those are its first values, in their order; the `OwnColumns` of each row follow.
+    """
+    alike = range(ALIKE_AT, SETTLE_AT)
+    own = [place for place in range(len(AttemptRow._fields)) if place not in alike]
+    marks = []
+    for row in range(rows):
+        number_of = {place: number for number, place in enumerate(alike, start=1)}
+        first = 1 + len(alike) + row * len(own)
+        number_of |= {place: number for number, place in enumerate(own, start=first)}
+        marks.append(f"({', '.join(f'?{number_of[place]}' for place in sorted(number_of))})")
+    return f"INSERT INTO ledger_attempts ({ATTEMPTS}) VALUES {', '.join(marks)} {_IF_NEW}"
+
+
+INSERT: Final = insert_whole(1)
 SETTLE: Final = (
     "UPDATE ledger_attempts SET "
     + ", ".join(f"{name} = ?" for name in AttemptRow._fields[SETTLE_AT:])
