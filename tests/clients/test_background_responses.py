@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -251,6 +252,43 @@ def test_deleted_while_it_is_made(client: openai.OpenAI, strict: StrictUpstream)
     time.sleep(0.3)
     with pytest.raises(openai.NotFoundError):
         client.responses.retrieve(made.id)
+
+
+def test_deleted_and_cancelled_at_once(client: openai.OpenAI, gateway: RunningGateway) -> None:
+    """By several at both workers: each is told that it is done, or that there is none."""
+    for _ in range(3):
+        made = client.responses.create(model="chat-slow", input="hi", background=True)
+
+        def end(number: int, made: Response = made) -> int:
+            with _client(gateway) as one:
+                try:
+                    if number % 2:
+                        one.responses.delete(made.id)
+                    else:
+                        one.responses.cancel(made.id)
+                except openai.APIStatusError as error:
+                    return error.status_code
+            return 200
+
+        with ThreadPoolExecutor(6) as threads:
+            statuses = list(threads.map(end, range(6)))
+        assert 200 in statuses
+        assert set(statuses) <= {200, 404}
+        with pytest.raises(openai.NotFoundError):
+            client.responses.retrieve(made.id)
+
+
+def test_what_a_killed_worker_left_of_a_deleted_one_goes(
+    client: openai.OpenAI, gateway: RunningGateway
+) -> None:
+    """Deleting again finds no response, but leaves nothing of it behind."""
+    made = client.responses.create(model="chat-text", input="secret " * 20_000, background=True)
+    _final(client, made)
+    (large,) = (gateway.data_dir / "responses").rglob("*.input")
+    large.with_suffix("").unlink()
+    with pytest.raises(openai.NotFoundError):
+        client.responses.delete(made.id)
+    assert list(large.parent.glob(f"{large.stem}*")) == []
 
 
 def test_what_cannot_be_begun_is_said(client: openai.OpenAI) -> None:

@@ -126,6 +126,20 @@ def test_a_provider_s_responses_are_one_key_s_too(
         client.responses.retrieve(unpinned.id)
 
 
+def test_what_its_provider_has_lost_can_be_deleted(
+    client: openai.OpenAI, native: ResponsesUpstream
+) -> None:
+    """The provider's 404 is passed on, and the response is not asked for again."""
+    made = client.responses.create(model="kept", input="one")
+    del native.kept[made.id]
+    with pytest.raises(openai.NotFoundError):
+        client.responses.delete(made.id)
+    asked = len(native.seen)
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(made.id)
+    assert len(native.seen) == asked
+
+
 def test_compaction_is_the_provider_s_own(
     client: openai.OpenAI, native: ResponsesUpstream, gateway: RunningGateway
 ) -> None:

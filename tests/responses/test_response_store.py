@@ -16,7 +16,8 @@ import pytest
 
 from tidegate.config.snapshot import ResponsesSnapshot
 from tidegate.responses.record import Record
-from tidegate.responses.store import MAX_CHAIN, Missing, ResponseStore
+from tidegate.responses.record_files import Missing
+from tidegate.responses.store import MAX_CHAIN, ResponseStore
 
 DAY_S = 86_400.0
 

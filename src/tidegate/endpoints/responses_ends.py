@@ -23,16 +23,7 @@ async def ended(store: ResponseStore, key_id: str, response_id: str) -> Record:
 
     Raises `Missing` where there is none.
     """
-    record = await store.get(key_id, response_id)
-    if not record.running or store.is_live(key_id, response_id):
-        return record
-    # Its maker writes the end before it lets go of the events: it may have done so just now.
-    record = await store.get(key_id, response_id)
-    if record.running:
-        record.running = False
-        record.response = _failed(record.response)
-        store.put(key_id, response_id, record, None)
-    return record
+    return await store.end_lost(key_id, response_id, _failed)
 
 
 def _failed(response: bytes) -> bytes:

@@ -23,7 +23,8 @@ from tidegate.pipeline.gateway import Gateway
 from tidegate.pipeline.relay import SILENCE_S, STREAM_HEADERS
 from tidegate.pipeline.settle import settle
 from tidegate.responses.record import Record
-from tidegate.responses.store import Missing, ResponseStore
+from tidegate.responses.record_files import Missing
+from tidegate.responses.store import ResponseStore
 
 #: How long a reader waits before it looks for more.
 _LOOK_S = 0.05

@@ -31,7 +31,8 @@ from tidegate.pipeline.call import Call
 from tidegate.pipeline.gateway import Gateway
 from tidegate.pipeline.operation import RESPONSE
 from tidegate.responses.record import Record
-from tidegate.responses.store import INLINE_INPUT_BYTES, Missing, ResponseStore
+from tidegate.responses.record_files import Missing
+from tidegate.responses.store import INLINE_INPUT_BYTES, ResponseStore
 from tidegate.routing.plan import ModelRoute
 from tidegate.routing.target import Target
 

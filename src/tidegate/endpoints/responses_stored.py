@@ -14,12 +14,12 @@ from tidegate.endpoints.responses_events import replay, stream_log
 from tidegate.errors import BadRequest, NotFound, Unavailable
 from tidegate.keys.principal import Principal
 from tidegate.pipeline.call import Call
-from tidegate.pipeline.failure import failure_of_answer, failure_of_fault
+from tidegate.pipeline.failure import UpstreamRefusal, failure_of_answer, failure_of_fault
 from tidegate.pipeline.gateway import Gateway
 from tidegate.pipeline.operation import RESPONSE
 from tidegate.pipeline.settle import finish
 from tidegate.responses.record import Record
-from tidegate.responses.store import Missing, ResponseStore
+from tidegate.responses.record_files import Missing
 from tidegate.routing.target import Target
 from tidegate.upstream.answer import UpstreamFault
 
@@ -61,19 +61,24 @@ async def retrieve(gateway: Gateway, call: Call, principal: Principal, identifie
 
 async def delete(gateway: Gateway, call: Call, principal: Principal, identifier: str) -> None:
     """Delete a response, at its provider first where that one keeps it."""
-    record = await _find(gateway, principal, identifier)
     store = gateway.responses
+    try:
+        record = await _find(gateway, principal, identifier)
+        if record.running:
+            await _stop(gateway, principal, identifier)
+        if record.provider:
+            answer = await _ask(gateway, call, record, b"DELETE", f"/{quote(identifier, safe='')}")
+        else:
+            done = {"id": identifier, "object": "response", "deleted": True}
+            answer = encode_json(done)
+    except (NotFound, UpstreamRefusal) as error:
+        if error.status == NotFound.status and store is not None:
+            # What a worker left that was killed while it deleted; a provider's own 404, too.
+            await store.delete(principal.key_id, identifier)
+        raise
     assert store is not None
-    if record.provider:
-        answer = await _ask(gateway, call, record, b"DELETE", f"/{quote(identifier, safe='')}")
-        await store.delete(principal.key_id, identifier)
-        finish(gateway, call, 200, _JSON, answer)
-        return
-    if record.running:
-        await _stop(store, principal.key_id, identifier)
     await store.delete(principal.key_id, identifier)
-    done = {"id": identifier, "object": "response", "deleted": True}
-    finish(gateway, call, 200, _JSON, encode_json(done))
+    finish(gateway, call, 200, _JSON, answer)
 
 
 async def cancel(gateway: Gateway, call: Call, principal: Principal, identifier: str) -> None:
@@ -84,24 +89,24 @@ async def cancel(gateway: Gateway, call: Call, principal: Principal, identifier:
         return
     if not record.background:
         raise BadRequest("Only a response in the background can be cancelled.")
-    store = gateway.responses
-    assert store is not None
     if record.running:
-        record = await _stop(store, principal.key_id, identifier)
+        record = await _stop(gateway, principal, identifier)
     finish(gateway, call, 200, _JSON, record.response)
 
 
-async def _stop(store: ResponseStore, key_id: str, identifier: str) -> Record:
+async def _stop(gateway: Gateway, principal: Principal, identifier: str) -> Record:
     """Ask the worker that makes a response to stop; return the response once it has ended.
 
-    Raises `Unavailable` where that takes too long.
+    Raises `Unavailable` where that takes too long, and `NotFound` where somebody deletes it.
     """
+    store = gateway.responses
+    assert store is not None
     try:
-        store.ask_to_cancel(key_id, identifier)
+        store.ask_to_cancel(principal.key_id, identifier)
     except OSError:
         raise Unavailable("The gateway cannot stop this response now.") from None
     for _ in range(_STOP_LOOKS):
-        record = await ended(store, key_id, identifier)
+        record = await _find(gateway, principal, identifier)
         if not record.running:
             return record
         await asyncio.sleep(_STOP_LOOK_S)

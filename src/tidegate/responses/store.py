@@ -19,7 +19,6 @@ import asyncio
 import contextlib
 import fcntl
 import hashlib
-import itertools
 import logging
 import os
 import time
@@ -35,10 +34,19 @@ from tidegate.responses.event_log import (
     EventReader,
     ask_to_cancel,
     is_live,
-    remove_events,
 )
 from tidegate.responses.log_room import ROOM_FILE, LogRoom
 from tidegate.responses.record import Record, decode_record, encode_record
+from tidegate.responses.record_files import (
+    BESIDE,
+    UNFINISHED,
+    Missing,
+    held,
+    name_unfinished,
+    remove,
+    unlink,
+    write_whole,
+)
 
 if TYPE_CHECKING:
     from tidegate.config.snapshot import ResponsesSnapshot
@@ -53,8 +61,6 @@ INLINE_INPUT_BYTES = 64 * 1024
 #: Most responses that one may go on from.
 MAX_CHAIN = 1_000
 
-_BESIDE = ".input"
-_UNFINISHED = ".part"
 _SWEEP_FILE = "sweep.lock"
 _LOCKS = (_SWEEP_FILE, ROOM_FILE)
 _UNFINISHED_S = 3_600.0
@@ -62,11 +68,6 @@ _SWEEP_S = 600.0
 #: A sweep for room leaves this share of it.
 _ROOM = 0.9
 _BLOCK = 4096
-_next_number = itertools.count().__next__
-
-
-class Missing(Exception):
-    """No such response of this key, or one that it goes on from is gone."""
 
 
 class ResponseStore:
@@ -122,10 +123,10 @@ class ResponseStore:
         data = encode_record(record)
         try:
             try:
-                _write(place, data, staged)
+                write_whole(place, data, staged)
             except FileNotFoundError:
                 place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                _write(place, data, staged)
+                write_whole(place, data, staged)
         except OSError as error:
             self._complain(error)
             return False
@@ -169,14 +170,24 @@ class ResponseStore:
         """
         return await self._in_thread(lambda: self._chain(key_id, response_id))
 
+    async def end_lost(
+        self, key_id: str, response_id: str, end: Callable[[bytes], bytes]
+    ) -> Record:
+        """Return a response; one whose maker was killed is ended first, by *end*.
+
+        What somebody deletes meanwhile stays deleted. Raises `Missing`.
+        """
+        place = self._place(key_id, response_id)
+        return await self._in_thread(lambda: self._end_lost(place, end))
+
     async def discard(self, staged: Path) -> None:
         """Delete an input whose request brought no response."""
-        await self._in_thread(lambda: _unlink(staged))
+        await self._in_thread(lambda: unlink(staged))
 
     async def delete(self, key_id: str, response_id: str) -> None:
         """Delete a response; one that goes on from it cannot be gone on from any more."""
         place = self._place(key_id, response_id)
-        await self._in_thread(lambda: _remove(place))
+        await self._in_thread(lambda: remove(place))
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool(), work)
@@ -192,9 +203,9 @@ class ResponseStore:
         return self._folder / digest[:2] / digest
 
     def _stage(self, data: bytes) -> Path:
-        staged = self._folder / f"{os.getpid()}-{_next_number()}{_UNFINISHED}"
+        staged = Path(name_unfinished(f"{self._folder}/"))
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write(staged, data)
+        write_whole(staged, data)
         return staged
 
     def _read(self, place: Path) -> Record:
@@ -204,10 +215,28 @@ class ResponseStore:
                     raise Missing
                 record = decode_record(file.read())
             if record.apart:
-                record.input = place.with_suffix(_BESIDE).read_bytes()
+                record.input = place.with_suffix(BESIDE).read_bytes()
         except (OSError, msgspec.DecodeError):
             raise Missing from None
         return record
+
+    def _end_lost(self, place: Path, end: Callable[[bytes], bytes]) -> Record:
+        record = self._read(place)
+        if not record.running or is_live(place):
+            return record
+        with held(place):
+            # Its maker writes the end before it lets go of the events: it may have just now.
+            record = self._read(place)
+            if record.running:
+                record.running = False
+                record.response = end(record.response)
+                given = b"" if record.apart else record.input
+                data = encode_record(msgspec.structs.replace(record, input=given))
+                try:
+                    write_whole(place, data)
+                except OSError as error:
+                    self._complain(error)
+            return record
 
     def _chain(self, key_id: str, response_id: str) -> list[Record]:
         found: list[Record] = []
@@ -218,8 +247,9 @@ class ResponseStore:
             seen.add(response_id)
             place = self._place(key_id, response_id)
             record = self._read(place)
-            for used in (place, place.with_suffix(_BESIDE)) if record.apart else (place,):
-                os.utime(used)
+            for used in (place, place.with_suffix(BESIDE)) if record.apart else (place,):
+                with contextlib.suppress(FileNotFoundError):  # deleted just now; it was there
+                    os.utime(used)
             found.append(record)
             response_id = "" if record.provider else record.previous
         return found[::-1]
@@ -286,7 +316,7 @@ class ResponseStore:
                 break
             if is_live(Path(path).with_suffix("")):
                 continue  # it is being made: its maker would go on, and nobody could stop it
-            _unlink(path)
+            unlink(path)
             used -= blocks
 
     def _look_at(
@@ -297,42 +327,13 @@ class ResponseStore:
             return
         found = entry.stat(follow_symlinks=False)
         limit_s = self._settings.keep_s
-        if entry.name.endswith(_UNFINISHED):
+        if entry.name.endswith(UNFINISHED):
             limit_s = min(_UNFINISHED_S, limit_s)
         if found.st_mtime < now_s - limit_s:
-            _unlink(entry.path)
+            unlink(entry.path)
         else:
             left.append((found.st_mtime, -(-found.st_size // _BLOCK), entry.path))
 
     def _folders(self) -> list[str]:
         with os.scandir(self._folder) as entries:
             return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
-
-
-def _write(place: Path, data: bytes, staged: Path | None = None) -> None:
-    """Write a file as a whole, or not at all; move *staged* beside it first."""
-    beside = f"{place}.{os.getpid()}-{_next_number()}{_UNFINISHED}"
-    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(handle, view) :]
-    except OSError:
-        os.unlink(beside)
-        raise
-    finally:
-        os.close(handle)
-    if staged is not None:
-        os.replace(staged, place.with_suffix(_BESIDE))
-    os.replace(beside, place)
-
-
-def _remove(place: Path) -> None:
-    remove_events(place)
-    for path in (place, place.with_suffix(_BESIDE)):
-        _unlink(path)
-
-
-def _unlink(path: str | Path) -> None:
-    with contextlib.suppress(FileNotFoundError):  # another worker was first
-        os.unlink(path)
