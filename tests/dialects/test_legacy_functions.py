@@ -163,6 +163,12 @@ def test_of_several_calls_the_first_is_told_and_the_loss_named() -> None:
     assert losses == b"choices[].message.function_call;dropped"
 
 
+def test_free_text_is_called_with_as_it_is() -> None:
+    """A provider that calls a tool with free text, for which nobody asked, breaks nothing."""
+    choice, _ = _answered(ToolUse("id", "f", "words", custom=True))
+    assert choice["message"]["function_call"] == {"name": "f", "arguments": "words"}
+
+
 def test_an_answer_without_a_call_is_as_ever() -> None:
     """Text ends in `stop`, streamed or not."""
     answer = NeutralAnswer("a", "m", [Choice([Text("Dry.")], "stop")])

@@ -272,13 +272,13 @@ def _part_facts(role: str, part: n.Part) -> Iterator[Fact]:
         for citation in part.citations:
             yield "citations", citation.url
     elif isinstance(part, n.Image):
-        place = part.url or part.data or part.file_id
+        place = _place(part)
         yield ("image.url" if part.url else "image.file_id" if part.file_id else "image"), place
         if part.detail is not None:
             yield "image.detail", (place, part.detail)
         yield from _cache_facts(part.cache, place)
     elif isinstance(part, n.Document):
-        place = part.url or part.data or part.file_id or part.text
+        place = _place(part)
         kind = "document.url" if part.url else "document.file_id" if part.file_id else "document"
         yield kind, place
         yield "document.title", part.title and (place, part.title)
@@ -310,6 +310,11 @@ def _part_facts(role: str, part: n.Part) -> Iterator[Fact]:
         yield "part", part.kind
 
 
+def _place(part: n.Image | n.Document) -> str:
+    place = part.url or part.data or part.file_id
+    return place or part.text if isinstance(part, n.Document) else place
+
+
 def _cache_facts(marker: n.CacheMarker | None, place: object) -> Iterator[Fact]:
     if marker is not None:
         yield "cache_marker", place
@@ -335,6 +340,9 @@ def unnamed_losses(wire: Wire, request: n.NeutralRequest, quirks: Quirks) -> lis
     said = list(facts(request))
     # A part that is left out takes all with it that was said of it; the part is what is named.
     gone = {v for f, v in said if f in _MEDIA and (f, v) not in carried and _is_named(f, named)}
+    last = request.messages[-1].parts[-1]
+    if request.cache_last is None and isinstance(last, (n.Image, n.Document)):
+        gone |= {"last"} if _place(last) in gone else set()
     missing = []
     for fact in said:
         feature, value = fact

@@ -90,11 +90,11 @@ class PromptWriter:
             if message.name is not None:
                 self._losses.drop("message.name")
             parts = message.parts
-            if len(parts) == 1 and type(part := parts[0]) is Text and part.text:
-                blocks = self._text(part)
+            if len(parts) == 1 and type(only := parts[0]) is Text and only.text:
+                blocks = self._text(only)
             else:
                 only_texts = False
-                blocks = [block for one in parts for block in self._blocks(one)]
+                blocks = [block for part in parts for block in self._blocks(part)]
             if message.role == "system":
                 self._losses.bend("system.position")
                 system += blocks

@@ -6,15 +6,19 @@ Model and streaming stand in the path, so the endpoint adds them. Source: `Gener
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from tidegate.dialects.gemini.parts import NAME, camel, keyed, leave
 from tidegate.dialects.gemini.prompt_read import _ITEMS, PromptReader, _Fields
 from tidegate.dialects.neutral import (
+    Message,
     NeutralRequest,
     OpaqueTool,
     Reasoning,
     ResponseFormat,
+    Text,
     Tool,
     ToolChoice,
 )
@@ -24,15 +28,111 @@ from tidegate.dialects.reading import (
     NUMBER,
     TEXT,
     TEXTS,
+    check_request,
     request_fields,
 )
+from tidegate.dialects.unreadable import UNREADABLE
 from tidegate.errors import BadRequest
 
 _EFFORTS = {"MINIMAL": "minimal", "LOW": "low", "MEDIUM": "medium", "HIGH": "high"}
 
 
+class _Strict(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    pass
+
+
+class _TextPart(_Strict):
+    text: str
+
+
+class _Texts(_Strict):
+    """A turn, or the instructions."""
+
+    parts: list[_TextPart] | None = None
+    role: str | None = None
+
+
+class _Sampling(_Strict):
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    candidate_count: int | None = None
+    max_output_tokens: int | None = None
+    seed: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    stop_sequences: list[str] | None = None
+
+
+class _PlainRequest(_Strict):
+    """A request of texts and numbers in the API's own spelling, as most are."""
+
+    contents: list[_Texts]
+    system_instruction: _Texts | None = None
+    generation_config: _Sampling | None = None
+
+
+_decode_plain = msgspec.json.Decoder(_PlainRequest).decode
+_ROLES: dict[str | None, Literal["user", "assistant"]] = {
+    None: "user",
+    "": "user",
+    "user": "user",
+    "function": "user",
+    "model": "assistant",
+}
+
+
 def decode_request(body: bytes) -> NeutralRequest:
-    """Read a request; raises `BadRequest` naming the field at fault."""
+    """Read a request; raises `BadRequest` naming the field at fault.
+
+    A plain one is read in one go, at an eighth of the cost; it says the same read key by key.
+    """
+    try:
+        wire = _decode_plain(body)
+    except UNREADABLE:
+        return check_request(_read_apart(body))
+    request = NeutralRequest(NAME, "", [], include_usage=True)
+    if wire.system_instruction is not None:
+        request.system = [Text(part.text) for part in wire.system_instruction.parts or ()]
+    turns = request.messages
+    for content in wire.contents:
+        role = _ROLES.get(content.role)
+        if role is None:
+            break
+        parts = content.parts
+        if parts is not None and len(parts) == 1:
+            turns.append(Message(role, [Text(parts[0].text)]))
+        else:
+            turns.append(Message(role, [Text(part.text) for part in parts or ()]))
+    if not turns or len(turns) < len(wire.contents):
+        return check_request(_read_apart(body))  # and be refused
+    if wire.generation_config is not None:
+        _read_sampling(request, wire.generation_config)
+    return request
+
+
+def _read_sampling(request: NeutralRequest, wire: _Sampling) -> None:
+    if wire.temperature is not None:
+        request.temperature = wire.temperature
+    if wire.top_p is not None:
+        request.top_p = wire.top_p
+    if wire.top_k is not None:
+        request.top_k = wire.top_k
+    if wire.candidate_count is not None:
+        request.n = wire.candidate_count
+    if wire.max_output_tokens is not None:
+        request.max_output_tokens = wire.max_output_tokens
+    if wire.seed is not None:
+        request.seed = wire.seed
+    if wire.presence_penalty is not None:
+        request.presence_penalty = wire.presence_penalty
+    if wire.frequency_penalty is not None:
+        request.frequency_penalty = wire.frequency_penalty
+    if wire.stop_sequences is not None:
+        request.stop = wire.stop_sequences
+
+
+def _read_apart(body: bytes) -> NeutralRequest:
     given = {name: raw for name, raw in request_fields(body).items() if bytes(raw) != b"null"}
     fields = {camel(name): raw for name, raw in given.items()}
     fields.pop("model", None)  # repeated by some clients; the path decides
@@ -130,12 +230,14 @@ class _Reader(PromptReader):
             return None if value is None else NUMBER.read(value, f"{where}.{name}", unread)
 
         def integer(name: str) -> int | None:
-            value = number(name)  # the SDKs may write 40.0
-            if value is None:
+            raw = fields.pop(name, None)
+            if raw is None:
                 return None
+            value = NUMBER.read(raw, f"{where}.{name}", unread)  # the SDKs may write 40.0
             if value != int(value):
                 raise BadRequest(f"'{where}.{name}' must be whole.", param=f"{where}.{name}")
-            return int(value)
+            whole = bytes(raw).removeprefix(b"-").isdigit()
+            return INTEGER.read(raw, f"{where}.{name}", unread) if whole else int(value)
 
         request.temperature = number("temperature")
         request.top_p = number("topP")

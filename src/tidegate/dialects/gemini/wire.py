@@ -14,7 +14,6 @@ from tidegate.dialects.gemini.parts import NAME
 from tidegate.dialects.gemini.request_read import decode_request
 from tidegate.dialects.gemini.request_write import encode_request
 from tidegate.dialects.neutral import NeutralAnswer, NeutralRequest, WireError
-from tidegate.dialects.reading import check_request
 from tidegate.dialects.wire import MAX_EVENT_BYTES, AnswerContext, Quirks
 
 _PARTS = "contents[].parts[]"
@@ -83,7 +82,7 @@ class GeminiWire:
 
     def decode_request(self, body: bytes) -> NeutralRequest:
         """Read a caller's request."""
-        return check_request(decode_request(body))
+        return decode_request(body)
 
     def encode_request(
         self, request: NeutralRequest, model: str, quirks: Quirks

@@ -118,9 +118,13 @@ def write_legacy_choice(choice: dict[str, Any], losses: Losses) -> None:
     message = choice["message"]
     calls = message.pop("tool_calls", None)
     if calls:
+        first = calls[0]
+        called = first.get("function")
+        if called is None:  # free text, though such a caller can ask for no tool that takes it
+            called = {"name": first["custom"]["name"], "arguments": first["custom"]["input"]}
         message["function_call"] = {
-            **calls[0]["function"],
-            **{name: calls[0][name] for name in ("extra_content",) if name in calls[0]},
+            **called,
+            **{name: first[name] for name in ("extra_content",) if name in first},
         }
     if calls and len(calls) > 1:
         losses.drop("answer.tool_use")

@@ -35,8 +35,9 @@ class _Answer(msgspec.Struct):
     usage: _WireUsage | None = None
 
 
-#: A larger count is nonsense, which is treated as none.
-MAX_TOKENS = 1 << 31
+#: A count with more bits is nonsense, which is treated as none.
+_TOKEN_BITS = 31
+MAX_TOKENS = (1 << _TOKEN_BITS) - 1
 
 _USAGE = b'"usage":'
 _decode_answer = msgspec.json.Decoder(_Answer).decode
@@ -86,8 +87,8 @@ def _neutral(wire: _WireUsage) -> Usage | None:
         written = wire.prompt_tokens_details.cache_write_tokens or 0
     if wire.completion_tokens_details is not None:
         reasoning = wire.completion_tokens_details.reasoning_tokens or 0
-    output_tokens = output_tokens or 0
-    counts = (input_tokens, output_tokens, cached, written, reasoning)
-    if min(counts) < 0 or max(counts) > MAX_TOKENS:
-        return None
+    if output_tokens is None:
+        output_tokens = 0
+    if (input_tokens | output_tokens | cached | written | reasoning) >> _TOKEN_BITS:
+        return None  # too many, or less than none
     return Usage(input_tokens, output_tokens, cached, written, reasoning)

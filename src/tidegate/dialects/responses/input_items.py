@@ -30,6 +30,7 @@ from tidegate.dialects.neutral import (
 )
 from tidegate.dialects.reading import Shape, note
 from tidegate.dialects.responses.parts import NAME, citation_of_annotation, unseal
+from tidegate.dialects.unreadable import UNREADABLE
 from tidegate.errors import BadRequest
 
 
@@ -95,6 +96,16 @@ class _Message(_Item):
     content: str | list[msgspec.Raw] | None = None
 
 
+class _KnownText(_TextPart):
+    type: Literal["input_text", "output_text", "text"]
+
+
+class _Said(_Message, kw_only=True):
+    """A message of nothing but texts, which most are: it can be read in one go."""
+
+    content: str | list[_KnownText]  # type: ignore[assignment]  # no other parts
+
+
 class _FunctionCall(_Item, kw_only=True):
     call_id: str
     name: str
@@ -130,6 +141,7 @@ class _Kind(msgspec.Struct):
 
 
 _KIND: Shape[_Kind] = Shape(_Kind)
+_decode_said = msgspec.json.Decoder(_Said).decode
 _MESSAGE: Shape[_Message] = Shape(_Message)
 _FUNCTION_CALL: Shape[_FunctionCall] = Shape(_FunctionCall)
 _CUSTOM_CALL: Shape[_CustomCall] = Shape(_CustomCall)
@@ -203,17 +215,15 @@ class ItemReader:
         return last.parts
 
     def _message(self, raw: msgspec.Raw, path: str) -> None:
-        message = _MESSAGE.read(raw, "input[]", self.unread)
-        content = message.content
-        if content is None:
-            raise BadRequest(f"'{path}.content' is missing.", param=f"{path}.content")
         parts: list[Part]
-        if isinstance(content, str):
-            parts = [Text(content)]
+        message: _Message
+        try:
+            message = said = _decode_said(raw)
+        except UNREADABLE:
+            message, parts = self._read_apart(raw, path)
         else:
-            parts = [
-                self._part(part, f"{path}.content[{number}]") for number, part in enumerate(content)
-            ]
+            content = said.content
+            parts = [Text(content)] if isinstance(content, str) else [_text(t) for t in content]
         if message.role == "assistant":
             self._turn("assistant").extend(parts)
         elif message.role == "user":
@@ -222,6 +232,18 @@ class ItemReader:
             self._system(parts, path)
         else:
             raise BadRequest(f"'{path}.role' is no known role.", param=f"{path}.role")
+
+    def _read_apart(self, raw: msgspec.Raw, path: str) -> tuple[_Message, list[Part]]:
+        """Read a message part by part."""
+        message = _MESSAGE.read(raw, "input[]", self.unread)
+        content = message.content
+        if content is None:
+            raise BadRequest(f"'{path}.content' is missing.", param=f"{path}.content")
+        if isinstance(content, str):
+            return message, [Text(content)]
+        return message, [
+            self._part(part, f"{path}.content[{number}]") for number, part in enumerate(content)
+        ]
 
     def _system(self, parts: list[Part], path: str) -> None:
         texts = [part for part in parts if isinstance(part, Text)]
@@ -269,9 +291,7 @@ class ItemReader:
     def _part(self, raw: msgspec.Raw, path: str) -> Part:
         kind = _KIND.read(raw, path, []).type or ""
         if kind in ("input_text", "output_text", "text"):
-            text = _TEXT_PART.read(raw, _WITHIN, self.unread)
-            citations = [citation_of_annotation(found) for found in text.annotations or ()]
-            return Text(text.text, _cache(text.prompt_cache_breakpoint), citations)
+            return _text(_TEXT_PART.read(raw, _WITHIN, self.unread))
         if kind == "refusal":
             return Refusal(_REFUSAL_PART.read(raw, _WITHIN, self.unread).refusal)
         if kind == "input_image":
@@ -291,6 +311,13 @@ def _is_clients(kind: str) -> bool:
 
 def _is_of_results(message: Message) -> bool:
     return all(isinstance(part, (ToolResult, OpaquePart)) for part in message.parts)
+
+
+def _text(part: _TextPart) -> Text:
+    if not part.annotations and part.prompt_cache_breakpoint is None:
+        return Text(part.text)
+    citations = [citation_of_annotation(found) for found in part.annotations or ()]
+    return Text(part.text, _cache(part.prompt_cache_breakpoint), citations)
 
 
 def _cache(marker: _Breakpoint | None) -> CacheMarker | None:

@@ -20,13 +20,16 @@ from tidegate.dialects.neutral import (
     Tool,
     ToolChoice,
 )
-from tidegate.dialects.reading import FLAG, INTEGER, NUMBER, TEXT, TEXTS, Fields, Shape, note
+from tidegate.dialects.reading import Body, Shape, check_kept, check_request, note
 from tidegate.dialects.responses.input_items import ItemReader
 from tidegate.dialects.responses.parts import NAME
 from tidegate.errors import BadRequest
 
 LOGPROBS = "message.output_text.logprobs"
 ENCRYPTED_REASONING = "reasoning.encrypted_content"
+
+
+_NULL = msgspec.Raw(b"null")
 
 
 class _Strict(msgspec.Struct, forbid_unknown_fields=True):
@@ -37,7 +40,7 @@ class _FunctionTool(_Strict):
     name: str
     type: str = ""
     description: str | None = None
-    parameters: msgspec.Raw = msgspec.Raw(b"null")
+    parameters: msgspec.Raw = _NULL
     strict: bool | None = None
 
 
@@ -64,7 +67,7 @@ class _Format(_Strict):
     type: str
     name: str = ""
     description: str | None = None
-    schema: msgspec.Raw = msgspec.Raw(b"null")
+    schema: msgspec.Raw = _NULL
     strict: bool | None = None
 
 
@@ -82,15 +85,43 @@ class _Kind(msgspec.Struct):
     type: str = ""
 
 
-_INPUT: Shape[str | list[msgspec.Raw]] = Shape(str | list[msgspec.Raw])
-_INSTRUCTIONS: Shape[str] = TEXT
-_ITEMS: Shape[list[msgspec.Raw]] = Shape(list[msgspec.Raw])
+class _Request(_Strict, kw_only=True):
+    model: str
+    background: msgspec.Raw = _NULL
+    conversation: msgspec.Raw = _NULL
+    prompt: msgspec.Raw = _NULL
+    instructions: str | None = None
+    input: str | list[msgspec.Raw] | None = None
+    tools: list[msgspec.Raw] | None = None
+    parallel_tool_calls: bool | None = None
+    tool_choice: str | _ToolChoice | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    max_output_tokens: int | None = None
+    top_logprobs: int | None = None
+    # Not OpenAI's, but compatible servers have them.
+    top_k: int | None = None
+    seed: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    n: int | None = None
+    include: list[str] | None = None
+    stream: bool | None = None
+    reasoning: _Reasoning | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    metadata: msgspec.Raw = _NULL
+    text: _TextConfig | None = None
+    previous_response_id: msgspec.Raw = _NULL
+    store: msgspec.Raw = _NULL
+    # Padding against guesses by length; there is none here.
+    stream_options: msgspec.Raw = _NULL
+
+
+_REQUEST: Body[_Request] = Body(_Request, {})
 _KIND: Shape[_Kind] = Shape(_Kind)
 _FUNCTION_TOOL: Shape[_FunctionTool] = Shape(_FunctionTool)
 _CUSTOM_TOOL: Shape[_CustomTool] = Shape(_CustomTool)
-_TOOL_CHOICE: Shape[str | _ToolChoice] = Shape(str | _ToolChoice)
-_TEXT_CONFIG: Shape[_TextConfig] = Shape(_TextConfig)
-_REASONING: Shape[_Reasoning] = Shape(_Reasoning)
 
 #: Fields that would change what is asked if they were left out: no target can stand in.
 _REFUSED = {
@@ -107,34 +138,59 @@ _DEFAULTS = {
 
 def decode_request(body: bytes) -> NeutralRequest:
     """Read a request; raises `BadRequest` naming the field at fault."""
-    fields = Fields(body)
-    request = NeutralRequest(NAME, fields.need("model", TEXT), [], include_usage=True)
+    wire, fields = _REQUEST.read(body)
+    if fields is None:
+        check_kept(body)
+    unread: list[str] = [] if fields is None else fields.unread
+    request = NeutralRequest(NAME, wire.model, [], include_usage=True, unread=unread)
+    if (
+        wire.background is not _NULL
+        or wire.conversation is not _NULL
+        or wire.prompt is not _NULL
+        or wire.previous_response_id is not _NULL
+    ):
+        _refuse_state(wire)
+    _read_input(request, wire, unread)
+    if wire.tools is not None:
+        request.tools = [
+            _tool(raw, f"tools[{number}]", unread) for number, raw in enumerate(wire.tools)
+        ]
+    if wire.parallel_tool_calls is not None:
+        request.parallel_tool_calls = wire.parallel_tool_calls
+    if wire.tool_choice is not None:
+        _read_tool_choice(request, wire.tool_choice, unread)
+    _read_sampling(request, wire)
+    if wire.include:
+        _read_include(request, wire.include, unread)
+    if wire.reasoning is not None:
+        _read_reasoning(request, wire.reasoning, unread)
+    if wire.metadata is not _NULL:
+        metadata = bytes(wire.metadata)
+        request.metadata = None if metadata in (b"null", b"{}") else metadata
+    if wire.text is not None and wire.text.format is not None:
+        _read_format(request, wire.text.format)
+    if fields is not None:
+        request.extra = fields.left_over(_DEFAULTS)
+    return check_request(request)
+
+
+def _refuse_state(wire: _Request) -> None:
+    """Raise `BadRequest` for what would change what is asked if it were left out."""
     for name, why in _REFUSED.items():
-        value = fields.take_raw(name)
-        if value is not None and value != b"false":
+        if bytes(getattr(wire, name)) not in (b"null", b"false"):
             raise BadRequest(why, param=name)
-    _read_input(request, fields)
-    _read_tools(request, fields)
-    _read_sampling(request, fields)
-    _read_output(request, fields)
-    if fields.take_raw("previous_response_id") is not None:
+    if bytes(wire.previous_response_id) != b"null":
         raise BadRequest(
             "The response that this one goes on from is not kept here; send its items as 'input'.",
             param="previous_response_id",
         )
-    fields.take_raw("store")
-    fields.take_raw("stream_options")  # padding against guesses by length; there is none here
-    request.extra = fields.left_over(_DEFAULTS)
-    request.unread = fields.unread
-    return request
 
 
-def _read_input(request: NeutralRequest, fields: Fields) -> None:
-    reader = ItemReader(fields.unread)
-    instructions = fields.take("instructions", _INSTRUCTIONS)
-    if instructions is not None:
-        reader.system.append(Text(instructions))
-    given = fields.take("input", _INPUT)
+def _read_input(request: NeutralRequest, wire: _Request, unread: list[str]) -> None:
+    reader = ItemReader(unread)
+    if wire.instructions is not None:
+        reader.system.append(Text(wire.instructions))
+    given = wire.input
     if isinstance(given, str):
         reader.messages.append(Message("user", [Text(given)]))
     elif given:
@@ -148,47 +204,56 @@ def _read_input(request: NeutralRequest, fields: Fields) -> None:
         raise BadRequest("'input' must hold a message that is no instruction.", param="input")
 
 
-def _read_sampling(request: NeutralRequest, fields: Fields) -> None:
-    request.temperature = fields.take("temperature", NUMBER)
-    request.top_p = fields.take("top_p", NUMBER)
-    request.max_output_tokens = fields.take("max_output_tokens", INTEGER)
-    request.top_logprobs = fields.take("top_logprobs", INTEGER)
-    # Not OpenAI's, but compatible servers have them.
-    request.top_k = fields.take("top_k", INTEGER)
-    request.seed = fields.take("seed", INTEGER)
-    request.presence_penalty = fields.take("presence_penalty", NUMBER)
-    request.frequency_penalty = fields.take("frequency_penalty", NUMBER)
-    request.n = fields.take("n", INTEGER)
-    wanted = fields.take("include", TEXTS) or []
+def _read_sampling(request: NeutralRequest, wire: _Request) -> None:
+    """Read what is one value each; most requests hold few of them, and asking costs nothing."""
+    if wire.temperature is not None:
+        request.temperature = wire.temperature
+    if wire.top_p is not None:
+        request.top_p = wire.top_p
+    if wire.max_output_tokens is not None:
+        request.max_output_tokens = wire.max_output_tokens
+    if wire.top_logprobs is not None:
+        request.top_logprobs = wire.top_logprobs
+    if wire.top_k is not None:
+        request.top_k = wire.top_k
+    if wire.seed is not None:
+        request.seed = wire.seed
+    if wire.presence_penalty is not None:
+        request.presence_penalty = wire.presence_penalty
+    if wire.frequency_penalty is not None:
+        request.frequency_penalty = wire.frequency_penalty
+    if wire.n is not None:
+        request.n = wire.n
+    if wire.stream:
+        request.stream = True
+    if wire.user is not None:
+        request.user = wire.user
+    if wire.safety_identifier is not None:
+        request.user = wire.safety_identifier
+
+
+def _read_include(request: NeutralRequest, wanted: list[str], unread: list[str]) -> None:
     if LOGPROBS in wanted:
         request.logprobs = True
     for name in wanted:
         if name not in (LOGPROBS, ENCRYPTED_REASONING):
-            note(fields.unread, f"include.{name[:60]}")
+            note(unread, f"include.{name[:60]}")
 
 
-def _read_output(request: NeutralRequest, fields: Fields) -> None:
-    request.stream = fields.take("stream", FLAG) or False
-    reasoning = fields.take("reasoning", _REASONING)
-    if reasoning is not None:
-        summary = reasoning.summary or reasoning.generate_summary
-        if reasoning.effort is not None or summary is not None:
-            request.reasoning = Reasoning(
-                mode="off" if reasoning.effort == "none" else None,
-                effort=reasoning.effort,
-                display=None if summary is None else "summarized",
-            )
-        if summary not in (None, "auto"):
-            note(fields.unread, "reasoning.summary")  # shown, but not in the length asked for
-    user = fields.take("user", TEXT)
-    identifier = fields.take("safety_identifier", TEXT)
-    request.user = user if identifier is None else identifier
-    request.metadata = fields.take_raw("metadata")
-    if request.metadata == b"{}":
-        request.metadata = None
-    text = fields.take("text", _TEXT_CONFIG)
-    wanted = None if text is None else text.format
-    if wanted is None or wanted.type == "text":
+def _read_reasoning(request: NeutralRequest, reasoning: _Reasoning, unread: list[str]) -> None:
+    summary = reasoning.summary or reasoning.generate_summary
+    if reasoning.effort is not None or summary is not None:
+        request.reasoning = Reasoning(
+            mode="off" if reasoning.effort == "none" else None,
+            effort=reasoning.effort,
+            display=None if summary is None else "summarized",
+        )
+    if summary not in (None, "auto"):
+        note(unread, "reasoning.summary")  # shown, but not in the length asked for
+
+
+def _read_format(request: NeutralRequest, wanted: _Format) -> None:
+    if wanted.type == "text":
         return
     if wanted.type == "json_object":
         request.response_format = ResponseFormat("json")
@@ -205,32 +270,21 @@ def _read_output(request: NeutralRequest, fields: Fields) -> None:
         raise BadRequest("'text.format' is of no known type.", param="text.format.type")
 
 
-def _read_tools(request: NeutralRequest, fields: Fields) -> None:
-    items = fields.take("tools", _ITEMS)
-    for number, raw in enumerate(items or []):
-        kind = _KIND.read(raw, f"tools[{number}]", []).type
-        if kind == "function":
-            tool = _FUNCTION_TOOL.read(raw, "tools[]", fields.unread)
-            schema = bytes(tool.parameters)
-            request.tools.append(
-                Tool(
-                    tool.name,
-                    tool.description,
-                    None if schema == b"null" else schema,
-                    tool.strict,
-                )
-            )
-        elif kind == "custom":
-            custom = _CUSTOM_TOOL.read(raw, "tools[]", fields.unread)
-            request.tools.append(
-                Tool(custom.name, custom.description, custom_format=_custom_format(custom))
-            )
-        else:
-            request.tools.append(OpaqueTool(NAME, kind, bytes(raw)))
-    request.parallel_tool_calls = fields.take("parallel_tool_calls", FLAG)
-    choice = fields.take("tool_choice", _TOOL_CHOICE)
-    if choice is None:
-        return
+def _tool(raw: msgspec.Raw, path: str, unread: list[str]) -> Tool | OpaqueTool:
+    kind = _KIND.read(raw, path, []).type
+    if kind == "function":
+        tool = _FUNCTION_TOOL.read(raw, "tools[]", unread)
+        schema = bytes(tool.parameters)
+        return Tool(tool.name, tool.description, None if schema == b"null" else schema, tool.strict)
+    if kind == "custom":
+        custom = _CUSTOM_TOOL.read(raw, "tools[]", unread)
+        return Tool(custom.name, custom.description, custom_format=_custom_format(custom))
+    return OpaqueTool(NAME, kind, bytes(raw))
+
+
+def _read_tool_choice(
+    request: NeutralRequest, choice: str | _ToolChoice, unread: list[str]
+) -> None:
     if isinstance(choice, str):
         if choice not in ("auto", "none", "required"):
             raise BadRequest("'tool_choice' is not valid.", param="tool_choice")
@@ -243,7 +297,7 @@ def _read_tools(request: NeutralRequest, fields: Fields) -> None:
             allowed=[tool.name for tool in choice.tools if tool.name],
         )
     else:
-        note(fields.unread, f"tool_choice.{choice.type[:40]}")  # a tool of the provider's own
+        note(unread, f"tool_choice.{choice.type[:40]}")  # a tool of the provider's own
 
 
 def _custom_format(tool: _CustomTool) -> bytes:

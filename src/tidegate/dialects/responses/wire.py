@@ -11,7 +11,6 @@ from tidegate.dialects.dialect import Dialect
 from tidegate.dialects.fidelity import Loss
 from tidegate.dialects.neutral import NeutralAnswer, NeutralRequest, WireError
 from tidegate.dialects.openai.chat_answer import decode_error
-from tidegate.dialects.reading import check_request
 from tidegate.dialects.responses import RESPONSES
 from tidegate.dialects.responses.answer import decode_answer, encode_answer
 from tidegate.dialects.responses.decoder import ResponsesStreamDecoder
@@ -101,7 +100,7 @@ class ResponsesWire:
 
     def decode_request(self, body: bytes) -> NeutralRequest:
         """Read a caller's request."""
-        return check_request(decode_request(body))
+        return decode_request(body)
 
     def encode_request(
         self, request: NeutralRequest, model: str, quirks: Quirks
