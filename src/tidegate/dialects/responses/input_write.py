@@ -61,16 +61,14 @@ class InputWriter:
         for number, message in enumerate(request.messages):
             if message.name is not None:
                 self._losses.drop("message.name")
-            parts = message.parts
-            if len(parts) == 1 and message.role == "user" and type(part := parts[0]) is Text:
-                content = [self._text(part)]
-                self._items.append({"type": "message", "role": "user", "content": content})
-                continue
-            path = f"messages[{number}]"
+            parts, path = message.parts, f"messages[{number}]"
             if message.role == "system":
-                self._add_message("developer", message.parts, path)
+                self._add_message("developer", parts, path)
             elif message.role == "assistant":
                 self._add_assistant(message, path)
+            elif len(parts) == 1 and type(part := parts[0]) is Text:
+                content = [self._text(part)]
+                self._items.append({"type": "message", "role": "user", "content": content})
             else:
                 self._add_user(message, path)
         if request.cache_last is not None:
@@ -214,14 +212,8 @@ class InputWriter:
         if part.redacted is not None and part.origin == NAME:
             words = [{"type": "summary_text", "text": summary}] if summary else []
             # The id is wanted, but not looked at beside the content.
-            self._items.append(
-                {
-                    "type": "reasoning",
-                    "id": f"rs_{len(self._items)}",
-                    "summary": words,
-                    "encrypted_content": part.redacted,
-                }
-            )
+            item = {"type": "reasoning", "id": f"rs_{len(self._items)}", "summary": words}
+            self._items.append({**item, "encrypted_content": part.redacted})
             return ""
         if summary:
             self._losses.drop("thinking")
