@@ -34,6 +34,10 @@ def request_id() -> str:
     return f"{_prefix}{_next_number() & 0xFFFFFF:06x}"
 
 
+FIRST_ATTEMPT = ":1"
+"""What makes of a request's id that of its first attempt."""
+
+
 def attempt_id(request_id: str, number: int) -> str:
     """Return the id of a request's attempt; *number* counts from 1, the first try included."""
     return f"{request_id}:{number}"

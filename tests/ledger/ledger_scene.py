@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.ledger.fold import Folder
+from tidegate.ledger.frames import open_frame, progress_frame, settle_frame
 from tidegate.ledger.journal import Journal
 from tidegate.ledger.store import AttemptRow, Sums
 from tidegate.stores.database import DATABASE_FILE, open_database
@@ -104,7 +105,7 @@ def open_attempt(journal: Journal, attempt_id: str, **more: Any) -> bool:
         "estimate_nano_usd": 5_000_000,
         "price_version": "genai-prices 1",
     }
-    return journal.open(attempt_id, **(fields | more))
+    return journal.append([open_frame(attempt_id, **(fields | more))], [])
 
 
 def settle_attempt(journal: Journal, attempt_id: str, **more: Any) -> None:
@@ -124,7 +125,7 @@ def settle_attempt(journal: Journal, attempt_id: str, **more: Any) -> None:
         "duration_ms": 1200,
         "delivered_bytes": 2048,
     }
-    journal.settle(attempt_id, **(fields | more))
+    journal.append_settle(settle_frame(attempt_id, **(fields | more)))
 
 
 def progress_attempt(journal: Journal, attempt_id: str, **more: Any) -> None:
@@ -137,4 +138,4 @@ def progress_attempt(journal: Journal, attempt_id: str, **more: Any) -> None:
         "ttft_ms": 300,
         "delivered_bytes": 800,
     }
-    journal.progress(attempt_id, **(fields | more))
+    journal.append_progress(progress_frame(attempt_id, **(fields | more)))

@@ -30,6 +30,7 @@ class DoublePlane:
         self.snapshot = snapshot
         self.keys = keys
         self.handler = self.handle
+        self.front = None
 
     async def handle(self, exchange: Exchange) -> None:
         if exchange.path == b"/stream":

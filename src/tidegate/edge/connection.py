@@ -23,7 +23,9 @@ from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from tidegate.edge.body import ChunkedBody, LengthBody
+from tidegate.edge.exchange import HeadMemo
 from tidegate.edge.head import CHUNKED, check_partial
+from tidegate.edge.head_cache import KnownHead
 from tidegate.edge.http_exchange import HttpExchange, body_too_large
 from tidegate.edge.peer import has_unread_input, is_peer_closed, reset_on_close
 from tidegate.edge.responses import CONTINUE, refusal_answer
@@ -63,6 +65,8 @@ second that a client that has left may cost at its upstream.
 CHECK_S = 0.25
 """Time between two looks at a client that is not being read, or does not read."""
 
+_NO_MEMO = HeadMemo()
+
 HEAD, BODY, ANSWERING, BLOCKED, LINGERING, CLOSING, CLOSED = range(7)
 
 
@@ -89,6 +93,7 @@ class Connection(asyncio.Protocol):
         "_head_since",
         "_input_lost",
         "_is_reading_paused",
+        "_known",
         "_offset",
         "_paused_at",
         "_peer_trusted",
@@ -120,6 +125,8 @@ class Connection(asyncio.Protocol):
         self._peer_trusted = server.proxies.trusts(client_ip)
         self._exchange: HttpExchange | None = None
         self._served = 0
+        # The head of the request before, where the next one may well have the same.
+        self._known: KnownHead | None = None
         # Input that no request has taken yet: _buffer[_offset:].
         self._buffer = b""
         self._offset = 0
@@ -155,6 +162,8 @@ class Connection(asyncio.Protocol):
             if self._buffer:
                 self._buffer += data
             else:
+                if self._known is not None and self._take_known(data, self._known):
+                    return
                 self._buffer = data
                 self._head_since = self.loop.time()
             self._next_request()
@@ -214,6 +223,43 @@ class Connection(asyncio.Protocol):
 
     # Heads
 
+    def _take_known(self, data: bytes, known: KnownHead) -> bool:
+        """Take a request with the head of the one before, if *data* is that and nothing else.
+
+        The same as `_next_request` makes of it, in a third of the time. False for any other.
+        """
+        server = self.server
+        front, back = known.front, known.back
+        mark = len(front)
+        stop = data.find(b"\r", mark, mark + 20)
+        digits = data[mark:stop]
+        if (
+            not data.startswith(front)
+            or not data.startswith(back, stop)
+            or not digits.isdigit()
+            or known.cache is not server.heads
+            or self._skipped_blank_line
+            or self._is_reading_paused
+            or self.is_write_paused
+            or self._eof_at is not None
+        ):
+            return False
+        length = int(digits)
+        start = stop + len(back)
+        if len(data) - start != length or length > server.caps.max_body_bytes:
+            return False
+        self._served += 1
+        self._exchange = exchange = HttpExchange(
+            known.method, known.path, known.query, known.headers, known.http_1_0,
+            known.keep_alive, length, False,
+            connection=self, started_at=monotonic(), client_ip=self.client_ip, memo=known.memo,
+            body=data[start:],
+        )  # fmt: skip
+        self.state = ANSWERING
+        self.deadline = math.inf
+        server.exchange_started(exchange)
+        return True
+
     def _next_request(self) -> None:
         """Parse the next head of the buffer, if it is whole, and start its handler."""
         data, start = self._buffer, self._offset
@@ -235,7 +281,9 @@ class Connection(asyncio.Protocol):
         started_at = monotonic()
         if self._scanned:
             started_at -= self.loop.time() - self._head_since
-        exchange = HttpExchange(self, started_at)
+        exchange = HttpExchange(
+            connection=self, started_at=started_at, client_ip=self.client_ip, memo=_NO_MEMO
+        )
         try:
             if end < 0:
                 check_partial(data, start, max(start, self._scanned), caps)
@@ -244,10 +292,17 @@ class Connection(asyncio.Protocol):
                 self._scanned = len(self._buffer)
                 self._await_head()
                 return
-            exchange.memo = self.server.heads.read(data, start, end, exchange)
+            known = self.server.heads.read(data, start, end, exchange)
         except Refusal as refused:
             self.refuse(refused.rule)
             return
+        self._known = None
+        if isinstance(known, HeadMemo):
+            exchange.memo = known
+        else:
+            exchange.memo = known.memo
+            if known.has_length and not self._peer_trusted:
+                self._known = known
         if self._peer_trusted and b"x-forwarded-for" in exchange.headers:
             exchange.client_ip = self.server.proxies.client(
                 self.client_ip, exchange.headers[b"x-forwarded-for"]

@@ -7,7 +7,7 @@ implemented by `edge.connection`; tests implement it in memory.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 
@@ -98,3 +98,23 @@ class Exchange(Protocol):
 
 
 Handler = Callable[[Exchange], Awaitable[None]]
+
+
+class FreeExchange(Exchange, Protocol):
+    """A request that no task works on yet."""
+
+    def run(self, handler: Handler) -> None:
+        """Let *handler* serve this request in a task, from the loop's next turn on."""
+
+    def done(self) -> None:
+        """Say that this request was served, without any task."""
+
+
+class Front(Protocol):
+    """Serves requests that need no task of their own, all of a loop's turn together."""
+
+    def take(self, exchanges: Sequence[FreeExchange]) -> Sequence[FreeExchange]:
+        """Begin to serve; return those that want a task and the handler. Never raises."""
+
+    def let_go(self, exchange: FreeExchange) -> None:
+        """Give one that was taken, and is not answered yet, to a task."""

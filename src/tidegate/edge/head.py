@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 import socket
 
+import msgspec
+
 from tidegate.config.snapshot import EdgeSnapshot
 from tidegate.edge.rules import Refusal, refusal
 
@@ -39,7 +41,7 @@ _ABSOLUTE = re.compile(rb"(https?)://([^/?#]*)([^#]*)", re.IGNORECASE)
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~-]{1,255}|\[([0-9A-Fa-f:.]{2,45})\])(?::([0-9]{1,5}))?")
 
 
-class RequestHead:
+class RequestHead(msgspec.Struct, eq=False):
     """The parts of a request's head; `edge.http_exchange` adds the way to answer it.
 
     Attributes:
@@ -53,25 +55,14 @@ class RequestHead:
         expects_continue: The client waits for `100 Continue` before it sends the body.
     """
 
-    __slots__ = (
-        "content_length",
-        "expects_continue",
-        "headers",
-        "http_1_0",
-        "keep_alive",
-        "method",
-        "path",
-        "query",
-    )
-
-    method: bytes
-    path: bytes
-    query: bytes
-    headers: dict[bytes, bytes]
-    http_1_0: bool
-    keep_alive: bool
-    content_length: int
-    expects_continue: bool
+    method: bytes = b""
+    path: bytes = b""
+    query: bytes = b""
+    headers: dict[bytes, bytes] = {}
+    http_1_0: bool = False
+    keep_alive: bool = True
+    content_length: int = 0
+    expects_continue: bool = False
 
 
 def parse_head(data: bytes, start: int, end: int, caps: EdgeSnapshot, into: RequestHead) -> None:

@@ -23,10 +23,20 @@ _LENGTH_END = b"ength: "
 _LENGTH_LINE = b"\r\ncontent-length: "
 
 
-class _Known:
-    """A head's parts, all but the length of its body."""
+class KnownHead:
+    """A head's parts, all but the length of its body.
+
+    Attributes:
+        cache: Who knows it: under whose caps it is good.
+        front: Its bytes up to the digits of the length.
+        back: Its bytes behind them, the empty line included.
+        memo: What equal heads share.
+    """
 
     __slots__ = (
+        "back",
+        "cache",
+        "front",
         "has_length",
         "headers",
         "http_1_0",
@@ -37,7 +47,10 @@ class _Known:
         "query",
     )
 
-    def __init__(self, head: RequestHead, memo: HeadMemo, *, has_length: bool) -> None:
+    def __init__(
+        self, cache: HeadCache, head: RequestHead, memo: HeadMemo, front: bytes, back: bytes
+    ) -> None:
+        self.cache = cache
         self.method = head.method
         self.path = head.path
         self.query = head.query
@@ -45,7 +58,9 @@ class _Known:
         self.http_1_0 = head.http_1_0
         self.keep_alive = head.keep_alive
         self.memo = memo
-        self.has_length = has_length
+        self.front = front
+        self.back = back
+        self.has_length = back != b""
 
 
 class HeadCache:
@@ -56,10 +71,12 @@ class HeadCache:
     def __init__(self, caps: EdgeSnapshot) -> None:
         self._caps = caps
         self._max_body_bytes = caps.max_body_bytes
-        self._known: dict[bytes, _Known] = {}
+        self._known: dict[bytes, KnownHead] = {}
 
-    def read(self, data: bytes, start: int, end: int, into: RequestHead) -> HeadMemo:
+    def read(self, data: bytes, start: int, end: int, into: RequestHead) -> KnownHead | HeadMemo:
         """Fill *into* from the head `data[start:end]`; return what equal heads share.
+
+        That is the whole head where it is known, and else only its memo.
 
         Raises `Refusal` as `parse_head` does.
         """
@@ -92,7 +109,7 @@ class HeadCache:
             into.keep_alive = known.keep_alive
             into.expects_continue = False
             into.content_length = length
-            return known.memo
+            return known
         return self._parse(data, start, end, into, key, digits)
 
     def _parse(
@@ -115,5 +132,7 @@ class HeadCache:
         ):
             if len(self._known) >= MAX_HEADS:
                 del self._known[next(iter(self._known))]
-            self._known[key] = _Known(into, memo, has_length=has_length)
+            mark = key.find(_LENGTH_END) + 7 if has_length else len(key)
+            back = key[mark:] + b"\r\n\r\n" if has_length else b""
+            self._known[key] = KnownHead(self, into, memo, key[:mark], back)
         return memo

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from tidegate.edge.exchange import ClientWatcher, HeadMemo
+import msgspec
+
+from tidegate.edge.exchange import ClientWatcher, Handler, HeadMemo
 from tidegate.edge.head import RequestHead
 from tidegate.edge.responses import (
     CLOSE,
@@ -31,8 +33,10 @@ MAX_UNSENT_BYTES = 16 * 1024
 """What a stream may keep back, within one turn of the loop, to send it in one system call."""
 
 
-class HttpExchange(RequestHead):
+class HttpExchange(RequestHead, eq=False, kw_only=True):
     """See `edge.exchange.Exchange`, which this implements.
+
+    A struct, for making one costs 0.3 µs, not 0.9.
 
     Attributes:
         connection: Where the answer goes.
@@ -40,39 +44,21 @@ class HttpExchange(RequestHead):
         memo: What equal heads share; set by the connection.
     """
 
-    __slots__ = (
-        "_body_waiter",
-        "_bodyless",
-        "_fault",
-        "_out",
-        "_out_bytes",
-        "_phase",
-        "_watcher",
-        "body",
-        "client_ip",
-        "connection",
-        "disconnected",
-        "memo",
-        "started_at",
-        "task",
-    )
-
+    connection: Connection
+    started_at: float
+    client_ip: str
     memo: HeadMemo
-
-    def __init__(self, connection: Connection, started_at: float) -> None:
-        self.connection = connection
-        self.started_at = started_at
-        self.client_ip = connection.client_ip
-        self.body: bytes | None = None
-        self.disconnected = False
-        self.task: asyncio.Task[None] | None = None
-        self._phase = _UNANSWERED
-        self._bodyless = False
-        self._watcher: ClientWatcher | None = None
-        self._body_waiter: asyncio.Future[bytes] | None = None
-        self._fault: GatewayError | None = None
-        self._out_bytes = 0
-        self._out: list[bytes] = []  # of a stream: written, and not yet given to the transport
+    body: bytes | None = None
+    disconnected: bool = False
+    task: asyncio.Task[None] | None = None
+    _phase: int = _UNANSWERED
+    _bodyless: bool = False
+    _watcher: ClientWatcher | None = None
+    _body_waiter: asyncio.Future[bytes] | None = None
+    _fault: GatewayError | None = None
+    _out_bytes: int = 0
+    # Of a stream: written, and not yet given to the transport.
+    _out: list[bytes] = msgspec.field(default_factory=list)
 
     # What the client does
 
@@ -141,6 +127,17 @@ class HttpExchange(RequestHead):
         if self._body_waiter is not None and not self._body_waiter.done():
             self._body_waiter.set_exception(fault)
 
+    # Who works on it
+
+    def run(self, handler: Handler) -> None:
+        """See `FreeExchange.run`."""
+        self.connection.server.run(self, handler)
+
+    def done(self) -> None:
+        """See `FreeExchange.done`."""
+        self._watcher = None
+        self.connection.server.exchange_done(self)
+
     # The answer
 
     @property
@@ -156,16 +153,14 @@ class HttpExchange(RequestHead):
         if self.disconnected:
             return
         connection = self.connection
-        date = connection.server.date.now()
         self.keep_alive = keep = connection.may_stay(self)
-        option = CLOSE if not keep else KEEP_ALIVE if self.http_1_0 else b""
+        option = b"" if keep and not self.http_1_0 else KEEP_ALIVE if keep else CLOSE
+        lines = (STATUS_LINES[status], connection.server.date.now(), headers, option)
         if status == 204 or status == 304:
-            head = b"%b%b%b%b\r\n" % (STATUS_LINES[status], date, headers, option)
+            head = b"%b%b%b%b\r\n" % lines
             body = b""
         else:
-            head = b"%b%b%b%bcontent-length: %d\r\n\r\n" % (
-                STATUS_LINES[status], date, headers, option, len(body),
-            )  # fmt: skip
+            head = b"%b%b%b%bcontent-length: %d\r\n\r\n" % (*lines, len(body))
             if self.method == b"HEAD":
                 body = b""
         if len(body) < _JOIN_BELOW_BYTES:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from tidegate.errors import ClientGone, GatewayError, Unavailable
 
 if TYPE_CHECKING:
+    from tidegate.edge.exchange import Handler
     from tidegate.edge.http_exchange import HttpExchange
     from tidegate.edge.server import Server
 
@@ -28,17 +29,19 @@ class Runner:
         task: Runs the handler. It is cancelled to end one exchange, and ends with it.
     """
 
-    __slots__ = ("_exchange", "_server", "_waiter", "task")
+    __slots__ = ("_exchange", "_handler", "_server", "_waiter", "task")
 
     def __init__(self, server: Server) -> None:
         self._server = server
+        self._handler = server.handler
         self._exchange: HttpExchange | None = None
         self._waiter: asyncio.Future[None] | None = None
         self.task = server.loop.create_task(self._run())
 
-    def start(self, exchange: HttpExchange) -> None:
-        """Run the handler for *exchange*, from the loop's next turn on."""
+    def start(self, exchange: HttpExchange, handler: Handler) -> None:
+        """Run *handler* for *exchange*, from the loop's next turn on."""
         self._exchange = exchange
+        self._handler = handler
         exchange.task = self.task
         if self._waiter is not None:
             self._waiter.set_result(None)
@@ -57,7 +60,7 @@ class Runner:
             if exchange is None:  # dismissed
                 return
             try:
-                await server.handler(exchange)
+                await self._handler(exchange)
                 if not exchange.is_answered and not exchange.disconnected:
                     server.report(RuntimeError("the handler returned without a whole answer"))
                     exchange.fail()

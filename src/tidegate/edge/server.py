@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from tidegate.config.snapshot import EdgeSnapshot
 from tidegate.edge.connection import Connection
-from tidegate.edge.exchange import Handler
+from tidegate.edge.exchange import Front, Handler
 from tidegate.edge.forwarded import TrustedProxies
 from tidegate.edge.head_cache import HeadCache
 from tidegate.edge.http_exchange import HttpExchange
@@ -38,6 +38,7 @@ class Server:
     Attributes:
         caps: Limits and timers; replace them with `configure`.
         handler: Called once for each good head; may be replaced between two requests.
+        front: Asked first, with all requests of a turn at once; None for nobody.
         connections: All that were accepted and have not ended, handshakes included.
         running: Exchanges whose handler has not returned.
         idle_runners: Tasks that wait for the next exchange; the one used last is used next.
@@ -57,6 +58,7 @@ class Server:
         sweep: Sweep,
         *,
         loop: asyncio.AbstractEventLoop | None = None,
+        front: Front | None = None,
         ssl_context: ssl.SSLContext | None = None,
         should_yield: Callable[[], bool] | None = None,
         on_refusal: Callable[[str, int], None] | None = None,
@@ -70,6 +72,7 @@ class Server:
             caps: Limits and timers.
             sweep: Watches the deadlines of all connections.
             loop: The running loop by default.
+            front: Serves what needs no task of its own.
             ssl_context: Server context when the listener speaks TLS.
             should_yield: Whether this process has more than its share of connections; then
                 it waits once for `YIELD_S` before it accepts one whatever the answer.
@@ -78,6 +81,7 @@ class Server:
         """
         self.loop = loop or asyncio.get_running_loop()
         self.handler = handler
+        self.front = front
         self.date = DateLine()
         self.connections: set[Connection] = set()
         self.running: set[HttpExchange] = set()
@@ -94,6 +98,7 @@ class Server:
         self._should_yield = should_yield
         self._on_refusal = on_refusal
         self._on_error = on_error
+        self._arrived: list[HttpExchange] = []
         self._is_listening = False
         self._is_full = False
         self._has_yielded = False
@@ -208,14 +213,30 @@ class Server:
         self._check_empty()
 
     def exchange_started(self, exchange: HttpExchange) -> None:
-        """Run the handler, from the loop's next turn on: then a small body is here as well."""
+        """Serve it in the loop's next turn: then a small body is here, and others' heads too."""
         self.requests_total += 1
         self.running.add(exchange)
+        if self.front is None:
+            self.run(exchange, self.handler)
+            return
+        arrived = self._arrived
+        if not arrived:
+            self.loop.call_soon(self._serve_arrived)
+        arrived.append(exchange)
+
+    def _serve_arrived(self) -> None:
+        """Let the front take what it can of the requests of this turn; tasks take the rest."""
+        arrived, self._arrived = self._arrived, []
+        for exchange in arrived if self.front is None else self.front.take(arrived):
+            exchange.run(self.handler)
+
+    def run(self, exchange: HttpExchange, handler: Handler) -> None:
+        """Let a task run *handler* for *exchange*, from the loop's next turn on."""
         idle = self.idle_runners
-        (idle.pop() if idle else Runner(self)).start(exchange)
+        (idle.pop() if idle else Runner(self)).start(exchange, handler)
 
     def exchange_done(self, exchange: HttpExchange) -> None:
-        """The handler of *exchange* has returned."""
+        """Nobody works on *exchange* any more."""
         self.running.discard(exchange)
         if self._empty is not None:
             self._check_empty()
@@ -269,6 +290,8 @@ class Server:
         self.is_draining = True
         self._stop_listening()
         self._dismiss_runners()
+        if self.front is not None:
+            await self._end_front(self.front)
         tasks = [exchange.task for exchange in self.running if exchange.task is not None]
         for task in [*tasks, *self._attaching]:
             task.cancel()
@@ -282,6 +305,16 @@ class Server:
             self._empty = self._empty or asyncio.Event()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._empty.wait(), STOP_S)
+
+    async def _end_front(self, front: Front) -> None:
+        """Give all that runs without a task to one, which can be cancelled and says why."""
+        self.front = None
+        self._serve_arrived()
+        for exchange in list(self.running):
+            if exchange.task is None:
+                front.let_go(exchange)
+        # A task that is cancelled before its first step would do nothing at all.
+        await asyncio.sleep(0)
 
     def _dismiss_runners(self) -> None:
         """Let idle tasks end; the busy ones end with their exchange, now that we drain."""

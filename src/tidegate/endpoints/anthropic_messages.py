@@ -26,7 +26,9 @@ async def serve_count(gateway: Gateway, call: Call) -> None:
 def _endpoints(prefix: bytes) -> tuple[Endpoint, Endpoint]:
     dialect, path = MESSAGES.dialect, prefix + b"/messages"
     return (
-        Endpoint("messages", b"POST", path, dialect, serve_model, MESSAGE, streams=True),
+        Endpoint(
+            "messages", b"POST", path, dialect, serve_model, MESSAGE, streams=True, plain=True
+        ),
         Endpoint(
             "count_tokens", b"POST", path + b"/count_tokens", dialect, serve_count, MESSAGE_COUNT
         ),

@@ -59,9 +59,10 @@ def _endpoints(
     run: Callable[[Gateway, Call], Awaitable[None]] = serve_model,
 ) -> tuple[Endpoint, Endpoint]:
     """One endpoint at `/v1/…`, and again without `/v1` for base URLs that lack it."""
+    plain = run is serve_model
     return (
-        Endpoint(name, b"POST", b"/v1" + path, OPENAI, run, operation, streams),
-        Endpoint(name, b"POST", path, OPENAI, run, operation, streams),
+        Endpoint(name, b"POST", b"/v1" + path, OPENAI, run, operation, streams, plain=plain),
+        Endpoint(name, b"POST", path, OPENAI, run, operation, streams, plain=plain),
     )
 
 

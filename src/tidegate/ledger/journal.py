@@ -1,10 +1,12 @@
-"""The writer of a worker's journal: one `write` a record, no lock, no fsync, no thread.
+"""The writer of a worker's journal: no lock, no fsync, no thread.
+
+Records are written at once, all those of a turn of the loop in one `write`.
 
 A process writes files of its own and holds an exclusive `flock` on the one it appends to;
 the kernel frees it however the process ends, so a reader knows at once which files can
 still grow. A kill can tear the last record; such a file is never appended to again.
 
-Figures (2 shared cores, ext4): `open` 2.0 µs, `settle` 2.0 µs, the write in it 1.2.
+Figures (2 shared cores, ext4): a write of one record 1.2 µs, of 16 records 0.3 µs each.
 """
 
 from __future__ import annotations
@@ -19,28 +21,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal
 
-import msgspec
-
 from tidegate.errors import Unavailable
 from tidegate.ledger.records import (
     HEADER_BYTES,
-    MAX_BYTES,
-    MAX_COUNT,
-    MAX_NANO_USD,
-    MAX_RECORD_BYTES,
     SUFFIX,
     FileHeader,
-    Open,
-    Outcome,
-    Progress,
-    Record,
-    Settle,
-    UsageSource,
-    crc32,
     encode_header,
-    encode_record,
-    frame,
-    pack_frame,
 )
 from tidegate.ledger.reserve import ensure_reserve, release_reserve
 
@@ -50,8 +36,6 @@ _write = os.write
 _CHECK_BYTES: Final = 1 << 20
 _RETRY_S: Final = 0.25
 _MAX_PENDING: Final = 100_000
-_MAX_TEXT: Final = 100
-_COUNT_BITS: Final = MAX_COUNT.bit_length()
 
 
 class JournalFull(Unavailable):
@@ -151,129 +135,54 @@ class Journal:
         """The file in use; None while there is no room for one."""
         return self._directory / self._header().file_name if self._fd >= 0 else None
 
-    def open(
-        self,
-        attempt_id: str,
-        ordinal: int,
-        at_ms: int,
-        key_id: str,
-        endpoint: str,
-        model: str,
-        provider: str,
-        target_model: str,
-        stream: bool,
-        estimate_tokens: int = 0,
-        estimate_nano_usd: int | None = None,
-        price_version: str = "",
-    ) -> bool:
-        """Record that an attempt begins; call it before the first byte leaves.
+    def append(self, opens: list[bytes], settles: list[bytes]) -> bool:
+        """Record the beginnings and the ends of several attempts in one write.
 
-        Fields as in `records.Open`. False when it goes without a row (policy `serve`): then
-        nothing more is to be recorded of it. Raises `JournalFull` (policy `stop`).
+        Call it before the first byte of the attempts that begin leaves. False when those go
+        without a row (policy `serve`): then nothing more is to be recorded of them.
+
+        Args:
+            opens: From `frames.open_frame`.
+            settles: From `frames.settle_frame`; they never fail, see `append_settle`.
+
+        Raises:
+            JournalFull: There is no room for what begins (policy `stop`).
         """
+        if self.full is None and not self._pending:
+            data = b"".join((*settles, *opens))
+            if self._append(data):
+                return True
+        for data in settles:
+            self.append_settle(data)
+        if not opens:
+            return True
         if self.full is not None and not self._recover():
-            return self._refuse()
-        record: Record = Open(
-            attempt_id,
-            ordinal,
-            at_ms,
-            key_id,
-            endpoint,
-            model,
-            provider,
-            target_model,
-            stream,
-            estimate_tokens,
-            estimate_nano_usd,
-            price_version,
-        )
-        if estimate_tokens >> _COUNT_BITS or (
-            estimate_nano_usd is not None and not 0 <= estimate_nano_usd <= MAX_NANO_USD
-        ):
-            record = _bounded(record)
-        if self._append(_framed(record)) or self._append_elsewhere(_framed(record)):
+            return self._refuse(len(opens))
+        return self._append_opens(b"".join(opens), len(opens))
+
+    def _append_opens(self, data: bytes, count: int) -> bool:
+        if self._append(data) or self._append_elsewhere(data):
             return True
         self._declare_full()
-        return self._refuse()
+        return self._refuse(count)
 
-    def progress(
-        self,
-        attempt_id: str,
-        at_ms: int,
-        input_tokens: int,
-        output_tokens: int,
-        cost_nano_usd: int | None,
-        ttft_ms: int | None,
-        delivered_bytes: int,
-    ) -> None:
-        """Record what a long answer has used so far; about once a second is enough.
-
-        Used only if this process dies. Dropped when there is no room.
-        """
-        if self.full is not None:
-            return
-        record: Record = Progress(
-            attempt_id,
-            at_ms,
-            input_tokens,
-            output_tokens,
-            cost_nano_usd,
-            ttft_ms,
-            delivered_bytes,
-        )
-        if (input_tokens | output_tokens) >> _COUNT_BITS or (
-            cost_nano_usd is not None and not 0 <= cost_nano_usd <= MAX_NANO_USD
-        ):
-            record = _bounded(record)
-        self._append(_framed(record))
-
-    def settle(
-        self,
-        attempt_id: str,
-        at_ms: int,
-        outcome: Outcome,
-        status: int,
-        input_tokens: int,
-        cached_input_tokens: int,
-        cache_write_tokens: int,
-        output_tokens: int,
-        reasoning_tokens: int,
-        usage_source: UsageSource,
-        cost_nano_usd: int | None,
-        ttft_ms: int | None,
-        duration_ms: int,
-        delivered_bytes: int,
-    ) -> None:
-        """Record how an opened attempt ended, once. Fields as in `records.Settle`.
+    def append_settle(self, data: bytes) -> None:
+        """Record an end (from `settle_frame`), once.
 
         Never raises. Without room the reserve is released; without that, the record waits
         in memory until there is room.
         """
-        record: Record = Settle(
-            attempt_id,
-            at_ms,
-            outcome,
-            status,
-            input_tokens,
-            cached_input_tokens,
-            cache_write_tokens,
-            output_tokens,
-            reasoning_tokens,
-            usage_source,
-            cost_nano_usd,
-            ttft_ms,
-            duration_ms,
-            delivered_bytes,
-        )
-        if (
-            (input_tokens | cached_input_tokens | cache_write_tokens)
-            | (output_tokens | reasoning_tokens | duration_ms)
-        ) >> _COUNT_BITS or (cost_nano_usd is not None and not 0 <= cost_nano_usd <= MAX_NANO_USD):
-            record = _bounded(record)
-        data = _framed(record)
-        if not self._pending and self._append(data):
-            return
-        self._settle_late(data)
+        if self._pending or not self._append(data):
+            self._settle_late(data)
+
+    def append_progress(self, data: bytes) -> None:
+        """Record what a long answer has used so far (from `progress_frame`).
+
+        About once a second is enough: it is used only if this process dies. Dropped when there
+        is no room.
+        """
+        if self.full is None:
+            self._append(data)
 
     def flush(self) -> bool:
         """Write the settles that wait for room, as far as there is any. True when none waits."""
@@ -330,10 +239,10 @@ class Journal:
         self._settle_at_s = now_s + _RETRY_S
         self._declare_full()
 
-    def _refuse(self) -> bool:
+    def _refuse(self, count: int = 1) -> bool:
         if self._stop:
             raise JournalFull
-        self.unrecorded += 1
+        self.unrecorded += count
         return False
 
     def _declare_full(self, reason: str = "the disk is full") -> None:
@@ -425,33 +334,3 @@ def directory_bytes(directory: Path) -> int:
                 with suppress(OSError):  # folded and deleted just now
                     total += entry.stat().st_size
     return total
-
-
-def _framed(record: Record) -> bytes:
-    """Encode *record*; one that no field of ours should be able to make too long is cut."""
-    try:
-        payload = encode_record(record)
-        length = len(payload)
-        if length <= MAX_RECORD_BYTES:
-            return pack_frame(length, crc32(payload, length)) + payload  # `frame`, inlined
-    except (OverflowError, UnicodeEncodeError):
-        pass
-    return frame(encode_record(_bounded(record)))
-
-
-def _bounded(record: Record) -> Record:
-    """Return *record* with every text and number inside what the format can carry."""
-    changes: dict[str, object] = {}
-    for field in msgspec.structs.fields(record):
-        value = getattr(record, field.name)
-        if isinstance(value, str):
-            changes[field.name] = value.encode("utf-8", "replace").decode()[:_MAX_TEXT]
-        elif isinstance(value, int) and not isinstance(value, bool):
-            changes[field.name] = max(0, min(value, _limit(field.name)))
-    return msgspec.structs.replace(record, **changes)
-
-
-def _limit(name: str) -> int:
-    if name.endswith("_nano_usd"):
-        return MAX_NANO_USD
-    return MAX_BYTES if name in ("at_ms", "delivered_bytes") else MAX_COUNT

@@ -89,6 +89,11 @@ class Decision(msgspec.Struct):
     near: tuple[Rule, ...] = ()
     holds: tuple[Hold, ...] = ()
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is nothing to tell of it but that each enforced limit let it pass."""
+        return self.allowed and not self.shadow_refused and not self.near
+
     def release(self) -> None:
         """Give back what `concurrency` limits hold for this request. Safe to call twice."""
         holds, self.holds = self.holds, ()
@@ -156,6 +161,22 @@ class Limiter:
         finally:
             self._release()
 
+    def admit_all(self, requests: Sequence[Sequence[Check]]) -> list[Decision] | None:
+        """Decide several requests in their order, under one lock and at one time; see `admit`.
+
+        At most a dozen or two: others try for the lock meanwhile, for some 25 µs.
+        """
+        try:
+            self._acquire()
+        except BlockingIOError:
+            if not self._acquire_again():
+                return None
+        try:
+            now_ns = self._clock_ns()
+            return [self._decide(checks, now_ns) for checks in requests]
+        finally:
+            self._release()
+
     def _acquire_again(self) -> bool:
         for _ in range(_TRIES - 1):
             try:
@@ -181,6 +202,19 @@ class Limiter:
         where it was seen last, and all pass. Anything else goes the whole way.
         """
         words = self._words
+        if len(checks) == 1:
+            # Most keys have one limit: the same as below, without lists and loops (0.4 µs).
+            check = checks[0]
+            rule, place = check.rule, check.place
+            if place >= 0 and rule.is_plain and words[place] == check.digest:
+                cost_ns = rule.cost_ns
+                taken = words[place + 1] - now_ns
+                taken = cost_ns if taken <= 0 else taken + cost_ns
+                if taken < rule.near_ns:
+                    words[place + 1] = now_ns + taken
+                    left = (rule.capacity_ns - taken) // cost_ns
+                    return Decision(True, 0, None, [(rule, left, taken)])
+            return self._decide_any(checks, now_ns)
         stores: list[int] = []
         states: list[LimitState] = []
         near: tuple[Rule, ...] = ()

@@ -20,6 +20,7 @@ import msgspec
 from tidegate.pipeline.call import Call
 
 if TYPE_CHECKING:
+    from tidegate.dialects.usage import Usage
     from tidegate.routing.target import Target
 
 _FLUSH_S = 0.1
@@ -67,6 +68,8 @@ class AccessLog:
         self._quoted: dict[str, str] = {}
         self._rests: dict[tuple[object, ...], str] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._now_ms = -1
+        self._now_text = ""
         self._second = -1
         self._second_text = ""
         self.tap: Tap | None = None
@@ -88,7 +91,7 @@ class AccessLog:
             return
         target, usage, decision = call.target, call.usage, call.decision
         line = (
-            f'{{"ts":"{self._timestamp()}","level":"info","event":"request",'
+            f'{{"ts":"{self.stamp()}","level":"info","event":"request",'
             f'"request_id":"{call.request_id}","status":{status},"outcome":"{call.outcome}",'
             f'"duration_ms":{duration_s * 1e3:.3f},"client_ip":"{call.exchange.client_ip}"'
         )
@@ -106,17 +109,65 @@ class AccessLog:
             line += f',"usage_source":"{call.usage_source}"'
         if decision is not None and decision.refused_by is not None:
             line += f',"limit":{self._quote(decision.refused_by.name)}'
-        name = call.endpoint.name
-        who_and_what = (call.state, name, call.principal, call.model, target, call.stream)
-        rest = self._rests.get(who_and_what)
-        if rest is None:
-            rest = self._remember(call, who_and_what)
-        self._lines.append(line + rest)
+        self._add(line + self.rest_of(call))
+
+    def note_plain(
+        self,
+        stamp: str,
+        call_id: str,
+        client_ip: str,
+        status: int,
+        usage: Usage,
+        duration_s: float,
+        upstream_s: float,
+        rest: str,
+    ) -> None:
+        """Add the line of a call that was answered well, in one attempt and whole.
+
+        Args:
+            stamp: From `stamp`, of now.
+            call_id: Its request id.
+            client_ip: Its client's address.
+            status: What it was answered with.
+            usage: As the provider told it; tokens alone.
+            duration_s: From its first byte to now.
+            upstream_s: Of it, spent waiting.
+            rest: From `rest_of`.
+        """
+        if self._descriptor is None:
+            return
+        if len(self._lines) >= _MAX_PENDING_LINES:
+            self.dropped += 1
+            return
+        self._lines.append(
+            f'{{"ts":"{stamp}","level":"info","event":"request",'
+            f'"request_id":"{call_id}","status":{status},"outcome":"ok",'
+            f'"duration_ms":{duration_s * 1e3:.3f},"client_ip":"{client_ip}",'
+            f'"attempts":1,"upstream_ms":{upstream_s * 1e3:.3f},'
+            f'"input_tokens":{usage.input_tokens},"output_tokens":{usage.output_tokens}{rest}'
+        )
         if self._timer is None:
             self._timer = self._loop.call_later(_FLUSH_S, self.flush)
 
+    def _add(self, line: str) -> None:
+        self._lines.append(line)
+        if self._timer is None:
+            self._timer = self._loop.call_later(_FLUSH_S, self.flush)
+
+    def rest_of(self, call: Call) -> str:
+        """Return the end of a line, which calls of the same key at the same target share."""
+        who_and_what = (
+            call.state,
+            call.endpoint.name,
+            call.principal,
+            call.model,
+            call.target,
+            call.stream,
+        )
+        rest = self._rests.get(who_and_what)
+        return self._remember(call, who_and_what) if rest is None else rest
+
     def _remember(self, call: Call, who_and_what: tuple[object, ...]) -> str:
-        """Return the end of a line, kept for all calls of the same key at the same target."""
         principal, target = call.principal, call.target
         rest = (
             f',"endpoint":"{call.endpoint.name}","generation":{call.state.snapshot.generation},'
@@ -176,10 +227,14 @@ class AccessLog:
             quoted = self._quoted[name] = msgspec.json.encode(name).decode()
         return quoted
 
-    def _timestamp(self) -> str:
-        now_ns = time.time_ns()
-        second, rest_ns = divmod(now_ns, 1_000_000_000)
-        if second != self._second:
-            self._second = second
-            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._second_text}.{rest_ns // 1_000_000:03d}Z"
+    def stamp(self) -> str:
+        """Return the time of now, as it stands in a line."""
+        now_ms = time.time_ns() // 1_000_000
+        if now_ms != self._now_ms:
+            self._now_ms = now_ms
+            second, rest_ms = divmod(now_ms, 1_000)
+            if second != self._second:
+                self._second = second
+                self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._now_text = f"{self._second_text}.{rest_ms:03d}Z"
+        return self._now_text

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from time import monotonic
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -65,22 +65,70 @@ class Request(Protocol):
         """Return the body for a target that speaks the caller's dialect."""
 
 
+class Sent(Protocol):
+    """A first attempt that was sent before anybody waited for its answer.
+
+    Attributes:
+        order: All targets of the model, the one that was asked first.
+        record: Of the attempt; open.
+        translation: How its answer is read.
+        sent_at: `time.monotonic()`.
+        deadline: Loop time at which the request is over.
+    """
+
+    order: Sequence[Target]
+    translation: Translation | None
+    sent_at: float
+    deadline: float
+
+    @property
+    def record(self) -> AttemptRecord:
+        """See the class."""
+
+    def answer(self) -> Coroutine[Any, Any, UpstreamAnswer]:
+        """Wait for the head of the answer; see `UpstreamClient.send`."""
+
+
 async def run_attempts(
     gateway: Gateway,
     call: Call,
     request: Request,
     route: ModelRoute,
     encode: Encode | None = None,
+    sent: Sent | None = None,
 ) -> None:
-    """Answer *call* from *route* or its fallbacks; raises the last attempt's error."""
+    """Answer *call* from *route* or its fallbacks; raises the last attempt's error.
+
+    Args:
+        gateway: Services.
+        call: The request, admitted.
+        request: What it says.
+        route: The model's targets.
+        encode: Turns a whole answer into the client's.
+        sent: The first attempt, where it has been sent already.
+    """
     exchange = call.exchange
-    deadline = gateway.loop.time() + route.total_s
+    deadline = gateway.loop.time() + route.total_s if sent is None else sent.deadline
     relay = StreamRelay(gateway, call) if call.stream else None
     exchange.watcher = call
-    route.budget.note_request()
-    order = route.order(gateway.chance)
     try:
-        failure = await attempt(gateway, call, request, route, order[0], deadline, relay, encode)
+        if sent is None:
+            route.budget.note_request()
+            order = route.order(gateway.chance)
+            first = attempt(gateway, call, request, route, order[0], deadline, relay, encode)
+        else:
+            order = sent.order
+            first = _conclude(
+                gateway,
+                call,
+                sent.record,
+                sent.answer(),
+                sent.translation,
+                sent.sent_at,
+                relay,
+                encode,
+            )
+        failure = await first
         if failure is not None:
             again = partial(_again, gateway, call, request, route, deadline, relay, encode)
             failure = await _go_on(gateway, call, route, list(order), deadline, failure, again)
@@ -198,28 +246,56 @@ async def attempt(
 ) -> Failure | None:
     """Send the request to one target. None when the client has been answered."""
     try:
-        path, lines, body, translation = _prepare(gateway, call, request, route, target)
+        path, lines, body, translation = prepare(gateway, call, request, route, target)
     except BadRequest as error:
         # Nothing was sent: no attempt was made. Another target may be able to.
         return Failure(error, "failover", "unsupported")
     call.attempts += 1
     call.target = target
     record = AttemptRecord(gateway, call, target, len(body))
+    record.open()
     lines += begin_attempt(call, record, body, translation) if call.trace else call.plan.trace_lines
     sent_at = monotonic()
+    sending = _send(call, target, path, lines, body, deadline)
+    return await _conclude(gateway, call, record, sending, translation, sent_at, relay, encode)
+
+
+async def _send(
+    call: Call, target: Target, path: bytes, lines: bytes, body: bytes, deadline: float
+) -> UpstreamAnswer:
+    if target.signer is not None:
+        lines += await target.signed_lines(path, body)
+    head = head_for(call, target, path, lines, body)
+    return await target.client.send(head, body, deadline=deadline)
+
+
+def head_for(call: Call, target: Target, path: bytes, lines: bytes, body: bytes) -> bytes:
+    """Return the whole head of a request with *body* to *target*."""
+    return b"%b%bcontent-length: %d\r\n\r\n" % (
+        target.head(path, call.content_type),
+        lines,
+        len(body),
+    )
+
+
+async def _conclude(
+    gateway: Gateway,
+    call: Call,
+    record: AttemptRecord,
+    sending: Coroutine[Any, Any, UpstreamAnswer],
+    translation: Translation | None,
+    sent_at: float,
+    relay: StreamRelay | None,
+    encode: Encode | None,
+) -> Failure | None:
+    """Wait for the answer to an attempt that is recorded, and hand it on; settle the attempt."""
+    target = record.target
     answer: UpstreamAnswer | None = None
     outcome = "cancelled"
     failure: Failure | None = None
     told: Usage | None = None
     try:
-        if target.signer is not None:
-            lines += await target.signed_lines(path, body)
-        answer = await target.client.send(
-            b"%b%bcontent-length: %d\r\n\r\n"
-            % (target.head(path, call.content_type), lines, len(body)),
-            body,
-            deadline=deadline,
-        )
+        answer = await sending
         if record.span is not None:
             answer = ObservedAnswer(answer, record.span)
         call.upstream = answer
@@ -241,8 +317,19 @@ async def attempt(
             whole = await answer.read(MAX_ANSWER_BYTES)
             call.upstream_s += monotonic() - sent_at
             outcome = "protocol"  # unless it can be handed on
-            whole, told, note = _understand(gateway, call, whole, translation)
-            _deliver(gateway, call, record, answer, whole, encode, note)
+            whole, told, note = understand(gateway, call, whole, translation)
+            if call.status:
+                # Keep-alive comments have promised an event stream already.
+                raise BadUpstream("The provider answered a stream request with a whole answer.")
+            content_type = None
+            if encode is not None:
+                whole, content_type = encode(whole, target), b"application/json"
+            call.delivered_bytes += len(whole)
+            record.close("ok", answer.status, told)
+            if call.usage_source != "provider":
+                note += usage_line(call)
+            lines = answer_lines(answer.headers, target, note, content_type)
+            finish(gateway, call, answer.status, lines, whole)
     except UpstreamFault as fault:
         outcome, failure = outcome_of_fault(fault), failure_of_fault(fault)
         log.warning(
@@ -267,7 +354,7 @@ async def attempt(
     return failure
 
 
-def _prepare(
+def prepare(
     gateway: Gateway, call: Call, request: Request, route: ModelRoute, target: Target
 ) -> tuple[bytes, bytes, bytes, Translation | None]:
     """Return path, header lines and body for *target*, and how to read what it answers.
@@ -291,7 +378,7 @@ def _prepare(
     return translation.path, translation.lines, translation.body, translation
 
 
-def _understand(
+def understand(
     gateway: Gateway, call: Call, whole: bytes, translation: Translation | None
 ) -> tuple[bytes, Usage | None, bytes]:
     """Return a whole answer in the caller's dialect, its usage, and what is said of losses."""
@@ -303,36 +390,27 @@ def _understand(
     return whole, call.usage, translation.note
 
 
-def _deliver(
-    gateway: Gateway,
-    call: Call,
-    record: AttemptRecord,
-    answer: UpstreamAnswer,
-    whole: bytes,
-    encode: Encode | None,
-    note: bytes,
-) -> None:
-    """Hand a whole answer to the client, its attempt settled first."""
-    target = record.target
-    if call.status:
-        # Keep-alive comments have promised an event stream already.
-        raise BadUpstream("The provider answered a stream request with a whole answer.")
-    if encode is not None:
-        whole = encode(whole, target)
-        content_type = b"application/json"
-    else:
-        content_type = answer.headers.get(b"content-type", b"application/json")
-    call.delivered_bytes += len(whole)
-    record.close("ok", answer.status, call.usage)
-    if call.usage_source != "provider":
-        note += b"x-tidegate-usage: " + call.usage_source.encode() + b"\r\n"
-    finish(
-        gateway,
-        call,
-        answer.status,
-        b"%b%b%bcontent-type: %b\r\n"
-        % (target.note, note, lines_to_client(answer.headers), content_type),
-        whole,
+def usage_line(call: Call) -> bytes:
+    """Return the header line that says where the numbers of a usage come from."""
+    return b"x-tidegate-usage: " + call.usage_source.encode() + b"\r\n"
+
+
+def answer_lines(
+    headers: dict[bytes, bytes], target: Target, note: bytes, content_type: bytes | None = None
+) -> bytes:
+    """Return the header lines of a whole answer.
+
+    Args:
+        headers: The provider's.
+        target: The provider.
+        note: Lines of our own; may be empty.
+        content_type: Media type of the body; the provider's own by default.
+    """
+    return b"%b%b%bcontent-type: %b\r\n" % (
+        target.note,
+        note,
+        lines_to_client(headers),
+        content_type or headers.get(b"content-type", b"application/json"),
     )
 
 

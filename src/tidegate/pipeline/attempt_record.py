@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tidegate.dialects.usage import Usage
 from tidegate.ids import attempt_id
+from tidegate.ledger.frames import open_frame, progress_frame, settle_frame
 from tidegate.ledger.records import Outcome, UsageSource
 from tidegate.pipeline.meters import Loss
 from tidegate.pipeline.traces import end_attempt
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 _NOTHING = Usage()
 #: One write in 64 is timed, by the low bits of the clock.
-_SAMPLE = 63
+WRITE_SAMPLE = 63
 
 #: Outcome of the metrics page → outcome of the row.
 _ROW_OUTCOMES: dict[str, Outcome] = {
@@ -64,9 +65,9 @@ class AttemptRecord:
     )
 
     def __init__(self, gateway: Gateway, call: Call, target: Target, request_bytes: int) -> None:
-        """Open the row. Raises `JournalFull` where no attempt may go without one."""
+        """Prepare the row; `open` or `resume` follows."""
         self._gateway = gateway
-        self._journal = journal = gateway.journal
+        self._journal = gateway.journal
         self._call = call
         self.target = target
         self.request_bytes = request_bytes
@@ -77,10 +78,16 @@ class AttemptRecord:
         self._bytes_before = call.delivered_bytes
         self._sent_at = monotonic()
         self._attempt_id = attempt_id(call.request_id, call.attempts)
-        now_ns = time_ns()
-        self._opened_ms = now_ns // 1_000_000
+        self._opened_ms = 0
+        self._recorded = False
+
+    def open(self) -> None:
+        """Open the row. Raises `JournalFull` where no attempt may go without one."""
+        call, target = self._call, self.target
+        began_ns = time_ns()
+        self._opened_ms = began_ns // 1_000_000
         principal = call.principal
-        self._recorded = journal.open(
+        frame = open_frame(
             self._attempt_id,
             call.attempts,
             self._opened_ms,
@@ -94,10 +101,22 @@ class AttemptRecord:
             None,
             "" if target.price is None else target.price_version,
         )
-        meters = gateway.meters
+        self._recorded = self._journal.append([frame], [])
+        meters = self._gateway.meters
         meters.ledger_opens.inc()
-        if now_ns & _SAMPLE == 0:
-            meters.ledger_write.observe((time_ns() - now_ns) / 1e9)
+        if began_ns & WRITE_SAMPLE == 0:
+            meters.ledger_write.observe((time_ns() - began_ns) / 1e9)
+
+    def resume(self, opened_ms: int, sent_at: float, recorded: bool) -> None:
+        """Go on with a row that was opened before, at *opened_ms*, if it was *recorded* at all."""
+        self._opened_ms = opened_ms
+        self._sent_at = sent_at
+        self._recorded = recorded
+
+    @property
+    def call(self) -> Call:
+        """Whose attempt it is."""
+        return self._call
 
     def progress(self) -> None:
         """Note what a long stream has used so far, for the case that this process dies."""
@@ -106,18 +125,30 @@ class AttemptRecord:
         call = self._call
         delivered = call.delivered_bytes - self._bytes_before
         usage = self.target.estimator.estimate(self.request_bytes, delivered, stream=call.stream)
-        self._journal.progress(
-            self._attempt_id,
-            time_ns() // 1_000_000,
-            usage.input_tokens,
-            usage.output_tokens,
-            self.target.cost_nano_usd(usage),
-            None if call.ttft_s is None else round(call.ttft_s * 1000),
-            delivered,
+        self._journal.append_progress(
+            progress_frame(
+                self._attempt_id,
+                time_ns() // 1_000_000,
+                usage.input_tokens,
+                usage.output_tokens,
+                self.target.cost_nano_usd(usage),
+                None if call.ttft_s is None else round(call.ttft_s * 1000),
+                delivered,
+            )
         )
 
     def close(self, outcome: str, status: int, told: Usage | None) -> None:
         """Settle the row, count the attempt, tokens, money and where the numbers come from.
+
+        See `end`.
+        """
+        frame = self.end(outcome, status, told)
+        if frame:
+            self._gateway.meters.ledger_settles.inc()
+            self._journal.append_settle(frame)
+
+    def end(self, outcome: str, status: int, told: Usage | None) -> bytes:
+        """Count as `close` does; return the record that settles the row, empty when there is none.
 
         Only the first call does anything: it is made before an answer's last byte leaves, and
         once more when the attempt is over, whatever became of it.
@@ -128,7 +159,7 @@ class AttemptRecord:
             told: What the provider told of the usage.
         """
         if self._closed:
-            return
+            return b""
         self._closed = True
         call, target = self._call, self.target
         target.meters.outcome(outcome).inc()
@@ -159,13 +190,12 @@ class AttemptRecord:
         if outcome != "ok":
             self._note_loss(outcome, status, usage, delivered)
         if not self._recorded:
-            return
-        self._gateway.meters.ledger_settles.inc()
+            return b""
         now_ms = time_ns() // 1_000_000
         row_outcome = _ROW_OUTCOMES.get(outcome)
         if row_outcome is None:
             row_outcome = "client_gone" if call.exchange.disconnected else "cancelled"
-        self._journal.settle(
+        return settle_frame(
             self._attempt_id,
             now_ms,
             row_outcome,

@@ -27,6 +27,8 @@ class Endpoint:
         operation: What is asked of a model; None for endpoints that ask none.
         streams: Whether the request may ask for an event stream.
         takes_name: Whether the path goes on with a name (which may hold slashes).
+        plain: Whether all that `run` does can be done by `turn` as well: one question to a model,
+            in a body of JSON that names it.
         counted: Whether it is part of the request metrics (the page and health are not).
     """
 
@@ -38,6 +40,7 @@ class Endpoint:
     operation: Operation | None = None
     streams: bool = False
     takes_name: bool = False
+    plain: bool = False
     counted: bool = True
 
 

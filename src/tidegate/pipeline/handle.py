@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 from time import time_ns
 
 from tidegate.dialects.openai import OPENAI
@@ -60,15 +61,25 @@ class Pipeline:
         )
         if gateway.tracer is not None and call.endpoint.counted:
             begin_trace(gateway.tracer, call)
-        in_flight = gateway.meters.in_flight
-        in_flight.inc()
+        gateway.meters.in_flight.inc()
+        if endpoint is None:
+            await self.conclude(call, self._run_otherwise(call))
+        else:
+            await self.conclude(call, endpoint.run(gateway, call))
+
+    async def _run_otherwise(self, call: Call) -> None:
+        exchange = call.exchange
+        endpoint = self._routes.otherwise
+        allow = self._routes.methods(exchange.path)
+        if endpoint is None or allow:
+            raise _no_endpoint(exchange, allow)
+        await endpoint.run(self._gateway, call)
+
+    async def conclude(self, call: Call, work: Awaitable[None]) -> None:
+        """Do the *work* of a call that counts as in flight; its end is told and counted once."""
+        gateway, exchange = self._gateway, call.exchange
         try:
-            if endpoint is None:
-                endpoint = self._routes.otherwise
-                allow = self._routes.methods(exchange.path)
-                if endpoint is None or allow:
-                    raise _no_endpoint(exchange, allow)
-            await endpoint.run(gateway, call)
+            await work
         except GatewayError as error:
             refuse(gateway, call, error)
         except ClientGone:
@@ -80,7 +91,7 @@ class Pipeline:
             refuse(gateway, call, InternalError("The gateway failed to serve this request."))
         finally:
             exchange.watcher = None
-            in_flight.dec()
+            gateway.meters.in_flight.dec()
             if not call.settled:
                 settle(gateway, call, call.status)
             if call.trace is not None:
@@ -139,7 +150,7 @@ def admit_at_once(
     decision = gateway.limiter.admit(checks)
     if decision is None:
         return False
-    _note_decision(gateway, call, decision)
+    note_decision(gateway, call, decision)
     return True
 
 
@@ -148,7 +159,7 @@ async def admit_later(
 ) -> None:
     """Pass all limits once the limiter is free, or raise `RateLimited`."""
     checks = call.state.checks(gateway.limiter, principal, call.exchange, route)
-    _note_decision(gateway, call, await gateway.limiter.admit_later(checks))
+    note_decision(gateway, call, await gateway.limiter.admit_later(checks))
 
 
 async def admit(
@@ -176,10 +187,11 @@ async def admit_reading(gateway: Gateway, call: Call, principal: Principal) -> N
     decision = gateway.limiter.admit(checks)
     if decision is None:
         decision = await gateway.limiter.admit_later(checks)
-    _note_decision(gateway, call, decision)
+    note_decision(gateway, call, decision)
 
 
-def _note_decision(gateway: Gateway, call: Call, decision: Decision) -> None:
+def note_decision(gateway: Gateway, call: Call, decision: Decision) -> None:
+    """Count what the limiter has said; raises `RateLimited` if it refuses."""
     meters = gateway.meters
     call.decision = decision
     meters.count_decision(decision)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tidegate.edge.exchange import Exchange
     from tidegate.keys.principal import Principal
     from tidegate.pipeline.endpoint import Endpoint, RouteTable
+    from tidegate.pipeline.lane import Lane
+    from tidegate.routing.target import Target
 
 
 class HeadPlan:
@@ -28,6 +30,7 @@ class HeadPlan:
         forwarded_always: Those of them that any provider understands.
         trace_lines: The client's own trace headers, which go on where nothing is traced here.
         principal: Whose key the head holds, as of `keys_changes`; None until looked up.
+        lanes: What its plain requests have alike, by their model, and target if it has several.
         keys_changes: State of the key table that `principal` was found in.
     """
 
@@ -36,6 +39,7 @@ class HeadPlan:
         "forwarded",
         "forwarded_always",
         "keys_changes",
+        "lanes",
         "principal",
         "tail",
         "trace_lines",
@@ -55,3 +59,4 @@ class HeadPlan:
                     self.forwarded += line
         self.principal: Principal | None = None
         self.keys_changes = -1
+        self.lanes: dict[str | tuple[str, Target], Lane] = {}

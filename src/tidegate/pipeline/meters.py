@@ -12,6 +12,7 @@ from tidegate.metrics.series import CounterSeries, GaugeSeries, HistogramSeries,
 from tidegate.pipeline.identities import Identities
 
 if TYPE_CHECKING:
+    from tidegate.limits.rules import Rule
     from tidegate.pipeline.call import Call
 
 #: Least time between two looks at a target's own limits.
@@ -121,6 +122,27 @@ class TargetMeters:
             )
         return series
 
+    def count_tokens(
+        self, input_tokens: int, output_tokens: int, cost_nano_usd: int, unpriced: int
+    ) -> None:
+        """Count tokens and money of any number of attempts, *unpriced* of which have no price."""
+        self._input.inc(input_tokens)
+        self._output.inc(output_tokens)
+        if cost_nano_usd:
+            self._meters.cost.labels(*self._labels).inc(cost_nano_usd / 1e9)
+        if unpriced:
+            self._meters.unpriced.labels(*self._labels).inc(unpriced)
+
+    def count_parts(self, usage: Usage) -> None:
+        """Count the parts of input and output that providers bill differently."""
+        tokens = self._meters.tokens
+        if usage.cached_input_tokens:
+            tokens.labels(*self._labels, "cached_input").inc(usage.cached_input_tokens)
+        if usage.cache_write_tokens:
+            tokens.labels(*self._labels, "cache_write").inc(usage.cache_write_tokens)
+        if usage.reasoning_tokens:
+            tokens.labels(*self._labels, "reasoning").inc(usage.reasoning_tokens)
+
     def count_usage(self, usage: Usage | None, source: str, cost_nano_usd: int | None) -> None:
         """Count tokens, money, and where the numbers of one attempt come from."""
         meters = self._meters
@@ -131,18 +153,11 @@ class TargetMeters:
             meters.usage_provider.inc()
         else:
             meters.usage_source.labels(source).inc()
-        self._input.inc(usage.input_tokens)
-        self._output.inc(usage.output_tokens)
-        if usage.cached_input_tokens:
-            meters.tokens.labels(*self._labels, "cached_input").inc(usage.cached_input_tokens)
-        if usage.cache_write_tokens:
-            meters.tokens.labels(*self._labels, "cache_write").inc(usage.cache_write_tokens)
-        if usage.reasoning_tokens:
-            meters.tokens.labels(*self._labels, "reasoning").inc(usage.reasoning_tokens)
-        if cost_nano_usd is None:
-            meters.unpriced.labels(*self._labels).inc()
-        elif cost_nano_usd:
-            meters.cost.labels(*self._labels).inc(cost_nano_usd / 1e9)
+        self.count_parts(usage)
+        unpriced = cost_nano_usd is None
+        self.count_tokens(
+            usage.input_tokens, usage.output_tokens, cost_nano_usd or 0, 1 if unpriced else 0
+        )
 
     def count_waste(self, cause: str, tokens: int, cost_nano_usd: int) -> None:
         """Count what an answer cost that no client got whole."""
@@ -299,16 +314,18 @@ class Meters:
             meters = self._endpoints[name] = EndpointMeters(self, name)
         return meters
 
+    def passed(self, rule: Rule) -> CounterSeries:
+        """Return the counter of requests that *rule* has let pass."""
+        series = self._passed.get(rule.name)
+        if series is None:
+            series = self._passed[rule.name] = self.decisions.labels(rule.name, "allowed")
+        return series
+
     def count_decision(self, decision: Decision) -> None:
         """Count a decision once for each limit that took part in it."""
         if decision.allowed:
-            passed = self._passed
             for state in decision.states:
-                rule = state[0]
-                series = passed.get(rule.name)
-                if series is None:
-                    series = passed[rule.name] = self.decisions.labels(rule.name, "allowed")
-                series.inc()
+                self.passed(state[0]).inc()
         elif decision.refused_by is not None:
             self.decisions.labels(decision.refused_by.name, "blocked").inc()
         for rule in decision.shadow_refused:

@@ -124,6 +124,7 @@ async def _send(gateway: Gateway, call: Call, target: Target, onward: Onward, ta
     call.exchange.watcher = call
     body = onward.body
     record = AttemptRecord(gateway, call, target, len(body))
+    record.open()
     trace = call.trace
     lines = begin_attempt(call, record, body, None) if trace else call.plan.trace_lines
     sent_at = monotonic()

@@ -12,6 +12,7 @@ import msgspec
 from tidegate.dialects.usage import Usage
 from tidegate.dialects.wire import Quirks
 from tidegate.upstream.answer import UpstreamClient
+from tidegate.upstream.pool import UpstreamPool
 
 _CHAT_ONLY = MappingProxyType({"openai": ("/chat/completions", "/chat/completions")})
 _NO_QUIRKS = Quirks()
@@ -49,6 +50,7 @@ class Target:
         raw_model: `model` as JSON.
         weight: Share of the traffic among the targets of one model name.
         client: Where requests are sent.
+        pool: The same, where free connections can be taken out of it at once; else None.
         stream_usage: Whether `stream_options.include_usage` may be asked of it.
         meters: The pipeline's metric series of this target.
         note: Response header lines that name it.
@@ -79,6 +81,7 @@ class Target:
         "model",
         "note",
         "paths",
+        "pool",
         "price",
         "price_version",
         "provider",
@@ -111,6 +114,7 @@ class Target:
         self.raw_model = msgspec.Raw(msgspec.json.encode(model))
         self.weight = weight
         self.client = client
+        self.pool = client if isinstance(client, UpstreamPool) else None
         self.stream_usage = stream_usage
         self.meters: Any = None
         self.estimator: Any = None

@@ -10,6 +10,7 @@ import asyncio
 import math
 import select
 import socket
+from collections.abc import Container
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from tidegate.sweep import Sweep
@@ -24,6 +25,7 @@ from tidegate.upstream.head import (
     as_fault,
     check_partial_head,
 )
+from tidegate.upstream.idle_watch import IdleWatch
 from tidegate.upstream.inflate import Inflater
 from tidegate.upstream.reply import Reply
 
@@ -63,6 +65,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_chunks",
+        "_descriptor",
         "_first_byte_s",
         "_idle_s",
         "_inflater",
@@ -81,6 +84,7 @@ class Connection(asyncio.Protocol):
         "_to_head_request",
         "_total",
         "_transport",
+        "_watch",
         "announced_bytes",
         "deadline",
         "keep_alive_s",
@@ -96,6 +100,7 @@ class Connection(asyncio.Protocol):
         *,
         idle_s: float,
         keep_alive_s: float,
+        watch: IdleWatch | None = None,
     ) -> None:
         self.deadline = math.inf
         self.announced_bytes = 0
@@ -119,6 +124,8 @@ class Connection(asyncio.Protocol):
         # Tells of bytes or an end that the loop has not delivered yet, for 0.4 µs a look.
         self._readable = select.poll()
         self._readable.register(sock, select.POLLIN | select.POLLRDHUP)
+        self._watch = watch
+        self._descriptor = -1 if watch is None else watch.add(sock)
 
     # One exchange.
 
@@ -160,6 +167,14 @@ class Connection(asyncio.Protocol):
             self._phase == _IDLE and not self._transport.is_closing() and not self._readable.poll(0)
         )
 
+    def silent(self, speaking: Container[int]) -> bool:
+        """The same as `usable`, where an `IdleWatch` has just said who speaks."""
+        return (
+            self._phase == _IDLE
+            and self._descriptor not in speaking
+            and not self._transport.is_closing()
+        )
+
     def hold(self, paused: bool) -> None:
         """Stop or go on reading. Time spent held does not count as the upstream's silence."""
         if paused is not self._paused and self._reply is not None:
@@ -184,6 +199,8 @@ class Connection(asyncio.Protocol):
         adopted = self._phase != _NEW
         self._phase = _CLOSED
         self._reply = None
+        if self._watch is not None:
+            self._watch.discard(self._descriptor)
         if adopted:
             self._sweep.discard(self)
             self._owner.forget(self)
@@ -216,10 +233,10 @@ class Connection(asyncio.Protocol):
             self.discard()
             return
         try:
-            if self._phase == _HEAD:
-                self._read_head(reply, data)
-            else:
+            if self._phase != _HEAD:
                 self._read_body(reply, data)
+            elif self._partial is not None or not self._read_whole(reply, data):
+                self._read_head(reply, data)
         except ProtocolError as error:
             self._break(error)
 
@@ -257,6 +274,36 @@ class Connection(asyncio.Protocol):
 
     # Reading.
 
+    def _read_whole(self, reply: Reply, data: bytes) -> bool:
+        """Read an answer that is whole in one piece, nothing else to look after; the usual one.
+
+        The same as `_read_head` and what it calls, in a third of the time. False for any other.
+        """
+        end = data.find(b"\r\n\r\n")
+        if not 0 < end <= MAX_HEAD_BYTES:
+            return False
+        head = self._parser.parse(data[:end], to_head_request=self._to_head_request)
+        transport = self._transport
+        if (
+            head.framing != "length"
+            or head.length != len(data) - end - 4
+            or head.coding
+            or not head.keep_alive
+            or b"keep-alive" in head.headers
+            or self._paused
+            or self.keep_alive_s <= 0
+            # An answer that came before the whole request was sent leaves the rest of it behind.
+            or transport.get_write_buffer_size()
+            or transport.is_closing()
+        ):
+            return False
+        self._reply = None
+        self._phase = _IDLE
+        self.deadline = self._loop.time() + self.keep_alive_s
+        self._owner.release(self)
+        reply.take_whole(head, data[end + 4 :])
+        return True
+
     def _read_head(self, reply: Reply, data: bytes) -> None:
         partial = self._partial
         if partial is not None:
@@ -283,17 +330,6 @@ class Connection(asyncio.Protocol):
             self._interim += 1
             if head.status == 101 or self._interim > MAX_INTERIM_ANSWERS:
                 raise ProtocolError("unasked upgrade or too many interim answers")
-        if (
-            head.framing == "length"
-            and head.length == len(data) > 0
-            and not head.coding
-            and b"keep-alive" not in head.headers
-        ):
-            # The usual answer, whole in one read: the same as below in half the calls (1 µs).
-            reply.take_whole(head, data)
-            self._keep_alive = head.keep_alive
-            self._finish(reply, clean=True)
-            return
         self._begin_body(reply, head)
         if head.framing == "none":
             self._finish(reply, clean=not data)

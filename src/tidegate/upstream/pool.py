@@ -10,6 +10,7 @@ import asyncio
 import socket
 import ssl
 from collections import deque
+from collections.abc import Container
 from contextlib import suppress
 from typing import Final
 
@@ -18,6 +19,7 @@ from tidegate.upstream.answer import UpstreamFault
 from tidegate.upstream.connect import Connector, fault
 from tidegate.upstream.connection import Connection
 from tidegate.upstream.head import HeadParser
+from tidegate.upstream.idle_watch import IdleWatch
 from tidegate.upstream.origin import Origin
 from tidegate.upstream.proxy import Proxy
 from tidegate.upstream.reply import Reply
@@ -56,6 +58,7 @@ class UpstreamPool:
         keep_alive_s: float = KEEP_ALIVE_S,
         name: str = "",
         allow_metadata: bool = False,
+        watch: IdleWatch | None = None,
     ) -> None:
         """Make an empty pool.
 
@@ -72,6 +75,7 @@ class UpstreamPool:
             keep_alive_s: How long an unused connection is kept.
             name: The provider's name.
             allow_metadata: Lift the policy against link-local and metadata addresses.
+            watch: Looks at the connections of all pools at once; without it there is no `take`.
 
         Raises:
             ValueError: *proxy* is no proxy URL, or TLS context and scheme do not fit.
@@ -103,6 +107,7 @@ class UpstreamPool:
         self._idle: dict[Connection, None] = {}
         self._waiters: deque[_Waiter] = deque()
         self._closed = False
+        self._watch = watch
 
     @property
     def idle_connections(self) -> int:
@@ -133,17 +138,43 @@ class UpstreamPool:
             connection.deadline = now + connection.keep_alive_s
             self.release(connection)
             raise fault("total", "the request's time was over before it was sent")
+        reply = self.start(connection, head, body, now, deadline, first_byte_s)
+        await reply.wait_for_head()
+        return reply
+
+    def take(self, speaking: Container[int]) -> Connection | None:
+        """Return a connection that is free now, to be given to `start` or back to `release`.
+
+        Args:
+            speaking: What the `IdleWatch` has said in this turn of the loop.
+        """
+        idle = self._idle
+        while idle and self._watch is not None:
+            connection, _ = idle.popitem()
+            if connection.silent(speaking):
+                return connection
+            connection.discard()
+        return None
+
+    def start(
+        self,
+        connection: Connection,
+        head: bytes,
+        body: bytes,
+        now: float,
+        deadline: float,
+        first_byte_s: float | None = None,
+    ) -> Reply:
+        """Send one request on a connection that was taken; see `send`. *now* is loop time."""
         if self._forward_proxy is not None:
             head = self._forward_proxy.absolute_head(self.origin, head)
-        reply = connection.start(
+        return connection.start(
             head,
             body,
             now=now,
             total=deadline,
             first_byte_s=self._first_byte_s if first_byte_s is None else first_byte_s,
         )
-        await reply.wait_for_head()
-        return reply
 
     def close(self) -> None:
         """Keep no connection any longer.
@@ -159,7 +190,7 @@ class UpstreamPool:
 
     def release(self, connection: Connection) -> None:
         """Take back a connection that is good for another exchange."""
-        waiter = self._next_waiter()
+        waiter = self._next_waiter() if self._waiters else None
         if waiter is not None:
             waiter.future.set_result(connection)
         elif self._closed:
@@ -215,6 +246,7 @@ class UpstreamPool:
             sock,
             idle_s=self._idle_s,
             keep_alive_s=self._keep_alive_s,
+            watch=self._watch,
         )
 
     async def _wait_in_line(self, deadline: float, *, first_in_line: bool) -> Connection | None:

@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from tidegate.config.snapshot import EdgeSnapshot
 from tidegate.edge.connection import Connection
-from tidegate.edge.exchange import Handler
+from tidegate.edge.exchange import Front, Handler
 from tidegate.edge.server import Server
 from tidegate.memory import Segment, SlotState, SlotWord
 from tidegate.sweep import Sweep
@@ -74,6 +74,7 @@ class BalancedServer(Server):
         sweep: Sweep,
         *,
         loop: asyncio.AbstractEventLoop,
+        front: Front | None,
         ssl_context: ssl.SSLContext | None,
         on_refusal: Callable[[str, int], None] | None = None,
         on_error: Callable[[BaseException], None] | None = None,
@@ -85,6 +86,7 @@ class BalancedServer(Server):
             caps,
             sweep,
             loop=loop,
+            front=front,
             ssl_context=ssl_context,
             should_yield=self._step_aside,
             on_refusal=on_refusal,

@@ -16,17 +16,23 @@ from tidegate.providers.ollama_tags import read_tags
 from tidegate.providers.reshape import RESHAPES, Reshape
 from tidegate.routing.target import Signer
 from tidegate.sweep import Sweep
+from tidegate.upstream.idle_watch import IdleWatch
 from tidegate.upstream.origin import Origin
 from tidegate.upstream.pool import UpstreamPool
 from tidegate.workers.signing import Signers
 
 
 class Upstreams:
-    """The providers of one worker, as its targets use them."""
+    """The providers of one worker, as its targets use them.
+
+    Attributes:
+        watch: Looks at all their connections at once.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sweep: Sweep) -> None:
         self._loop = loop
         self._sweep = sweep
+        self.watch = IdleWatch()
         self._pools: dict[tuple[object, ...], UpstreamPool | DemoUpstream] = {}
         self._signers = Signers(loop, self._connect)
         self._discovery: set[asyncio.Task[None]] = set()
@@ -113,6 +119,7 @@ class Upstreams:
             max_connections=provider.max_connections,
             proxy=provider.proxy,
             name=provider.name,
+            watch=self.watch,
         )
 
     async def _learn_models(

@@ -19,7 +19,7 @@ from tidegate.control import log_handler
 from tidegate.control.eventlog import EventLog
 from tidegate.control.live.tap import RequestTap
 from tidegate.dialects.wire import Quirks
-from tidegate.edge.exchange import Handler
+from tidegate.edge.exchange import Front, Handler
 from tidegate.endpoints.table import page_table, route_table
 from tidegate.errors import ConfigError
 from tidegate.keys.directory import KeyDirectory
@@ -38,6 +38,7 @@ from tidegate.pipeline.estimate import TokenEstimator
 from tidegate.pipeline.gateway import Gateway, State
 from tidegate.pipeline.handle import Pipeline
 from tidegate.pipeline.meters import Meters
+from tidegate.pipeline.turn import Turns
 from tidegate.providers.demo_upstream import DemoUpstream
 from tidegate.responses.store import ResponseStore
 from tidegate.routing.plan import ModelRoute, link_fallbacks
@@ -61,6 +62,7 @@ class DataPlane:
 
     Attributes:
         handler: Serves exchanges; the edge's handler.
+        front: Serves plain ones before it.
         page_handler: Serves those of the metrics page's own listener.
         generation: Configuration generation in force.
         draining: Set by the worker when it stops taking new traffic.
@@ -131,7 +133,12 @@ class DataPlane:
         self.set_keys(keys, 0)
         self._upstreams.discover(state)
         has_page = snapshot.metrics.listen is None  # for good: a reload cannot move the page
-        self.handler: Handler = Pipeline(self._gateway, route_table(has_page=has_page))
+        routes = route_table(has_page=has_page)
+        pipeline = Pipeline(self._gateway, routes)
+        self.handler: Handler = pipeline
+        self.front: Front | None = Turns(
+            self._gateway, routes, pipeline, self._upstreams.watch.look
+        )
         self.page_handler: Handler = Pipeline(self._gateway, page_table())
 
     @property

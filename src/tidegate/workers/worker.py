@@ -54,7 +54,7 @@ from tidegate.control.messages import (
     decode_keys,
 )
 from tidegate.control.pulse import Pulse
-from tidegate.edge.exchange import Handler
+from tidegate.edge.exchange import Front, Handler
 from tidegate.edge.server import Server
 from tidegate.errors import ConfigError
 from tidegate.memory import Segment, SlotState, SlotWord
@@ -78,11 +78,13 @@ class Plane(Protocol):
 
     Attributes:
         handler: Answers an exchange.
+        front: Answers plain ones before it.
         page_handler: Answers one of the metrics page's own listener; used only if there is one.
         draining: Set when no new traffic is welcome any more.
     """
 
     handler: Handler
+    front: Front | None
     page_handler: Handler
     draining: bool
 
@@ -271,6 +273,7 @@ class Worker:
             caps,
             self.sweep,
             loop=self.loop,
+            front=plane.front,
             ssl_context=_server_context(caps.tls, "server.tls"),
             on_refusal=plane.note_refusal,
             on_error=plane.note_error,

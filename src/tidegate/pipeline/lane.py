@@ -1,0 +1,266 @@
+"""What plain requests have in common, worked out once, and counted together.
+
+Clients send the same head again and again, and name the same model. All such requests have one
+key, one endpoint, one route and one target; their series, the constant half of their log lines
+and of their ledger records, and the beginning of what is sent to the provider are the same. A
+lane holds all that. It grants nothing: it is made anew when keys or configuration have changed.
+"""
+
+from __future__ import annotations
+
+from operator import sub
+from time import time_ns
+from typing import TYPE_CHECKING
+
+from tidegate.dialects.usage import Usage
+from tidegate.pipeline.call import Call
+from tidegate.pipeline.meters import exemplar_of
+
+if TYPE_CHECKING:
+    from tidegate.edge.exchange import FreeExchange
+    from tidegate.keys.principal import Principal
+    from tidegate.pipeline.endpoint import Endpoint
+    from tidegate.pipeline.gateway import Gateway
+    from tidegate.pipeline.head_plan import HeadPlan
+    from tidegate.pipeline.meters import TargetMeters
+    from tidegate.routing.plan import ModelRoute
+    from tidegate.routing.target import Target
+    from tidegate.upstream.pool import UpstreamPool
+
+MAX_LANES = 16
+"""Models remembered for one head; clients choose the names, so there is an end."""
+
+
+class Lane:
+    """Plain requests with one head, for one model, to one target.
+
+    Attributes:
+        state: The configuration generation that it is of.
+        principal: Whose key the head holds.
+        route: Of the model.
+        target: Where all its requests go.
+        pool: The target's connections.
+        head: What is sent before the digits of the body's length; None where the request has
+            to be written in another dialect first.
+        operation: Name of what is asked.
+        usage_of: Reads the usage out of an answer.
+        limit_headers: Writes the limits' header lines.
+        foreign: What a body may not hold, if it is to be passed on as it is.
+        checks: The limits; None where they depend on more than the key.
+        opening: What the ledger's records of its attempts have alike, as `open_frame` takes it.
+        log_rest: What their log lines have alike.
+        look_s: `time.monotonic()` from which `look_closer` is welcome.
+    """
+
+    __slots__ = (
+        "_admitted",
+        "_answer_tokens",
+        "_cost_nano_usd",
+        "_created",
+        "_durations_s",
+        "_endpoint",
+        "_gateway",
+        "_input_tokens",
+        "_keys_changes",
+        "_latest",
+        "_meters",
+        "_model_ok",
+        "_ok",
+        "_output_tokens",
+        "_passed",
+        "_plan",
+        "_unpriced",
+        "_upstream_s",
+        "checks",
+        "endpoint",
+        "foreign",
+        "head",
+        "limit_headers",
+        "log_rest",
+        "look_s",
+        "opening",
+        "operation",
+        "pool",
+        "principal",
+        "route",
+        "state",
+        "target",
+        "usage_of",
+    )
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        exchange: FreeExchange,
+        plan: HeadPlan,
+        endpoint: Endpoint,
+        principal: Principal,
+        route: ModelRoute,
+        target: Target,
+    ) -> None:
+        """Prepare for the requests of *principal* such as *exchange*, with the head of *plan*.
+
+        Raises `Forbidden` where the key has a limit that is not configured.
+        """
+        operation = endpoint.operation
+        assert operation is not None
+        assert target.pool is not None
+        self.state = state = gateway.state
+        self.endpoint = endpoint
+        self.principal = principal
+        self.route = route
+        self.target = target
+        self.pool: UpstreamPool = target.pool
+        self.operation = operation.name
+        self.usage_of = operation.usage_of
+        self.limit_headers = endpoint.dialect.limit_headers
+        self.foreign = None if operation.foreign is None else operation.foreign[0]
+        self.head: bytes | None = None
+        path = target.paths.get(operation.name)
+        if path is not None:
+            self.head = target.head(path) + plan.forwarded + plan.trace_lines + b"content-length: "
+        self.checks = state.fixed_checks(gateway.limiter, principal)
+        self.opening = (
+            principal.key_id,
+            endpoint.name,
+            route.name,
+            target.provider,
+            target.model,
+            False,
+            0,
+            None,
+            "" if target.price is None else target.price_version,
+        )
+        self.look_s = 0.0
+        self._gateway = gateway
+        self._keys_changes = gateway.directory.changes
+        self._plan = plan
+        self.log_rest = gateway.access_log.rest_of(self.call_of(exchange, ""))
+        self._meters: TargetMeters = target.meters
+        self._endpoint = meters = gateway.meters.endpoint(endpoint.name)
+        self._ok = (target.meters.outcome("ok"), meters.outcome("ok", False))
+        self._model_ok = gateway.meters.model_requests.labels(route.name, "ok")
+        self._passed = [
+            gateway.meters.passed(check.rule) for check in self.checks or () if check.rule.enforced
+        ]
+        self._admitted = 0
+        self._created = 0
+        self._input_tokens = 0
+        self._output_tokens = 0
+        self._cost_nano_usd = 0
+        self._unpriced = 0
+        self._durations_s: list[float] = []
+        self._upstream_s: list[float] = []
+        self._answer_tokens: list[int] = []
+        self._latest = (Usage(), 0, 0)
+
+    def holds(self, gateway: Gateway) -> bool:
+        """Whether it is still true: same configuration, same keys, and the key has not expired."""
+        expires_at_ms = self.principal.expires_at_ms
+        return (
+            self.state is gateway.state
+            and self._keys_changes == gateway.directory.changes
+            and (expires_at_ms is None or time_ns() // 1_000_000 < expires_at_ms)
+        )
+
+    def call_of(self, exchange: FreeExchange, request_id: str) -> Call:
+        """Return one of its requests as the long way knows it."""
+        call = Call(exchange, self.endpoint, self._plan, self.state, request_id)
+        call.principal = self.principal
+        call.model = self.route.name
+        call.target = self.target
+        return call
+
+    def look_closer(
+        self, call: Call, headers: dict[bytes, bytes], duration_s: float, now_s: float
+    ) -> None:
+        """Keep *call* as an example, and take what its provider says of its own limits.
+
+        Wanted again from `look_s` on.
+        """
+        meters = self._meters
+        if now_s >= meters.quota_due_s:
+            meters.note_quotas(headers)
+        series = self._endpoint.whole_duration
+        if now_s >= series.exemplar_due_s:
+            series.exemplify(duration_s, now_s, *exemplar_of(call))
+        self.look_s = min(meters.quota_due_s, series.exemplar_due_s)
+
+    # Counting: the series are written once for all requests of a turn, by `flush`.
+
+    def admit(self) -> None:
+        """Count a request that has passed all limits."""
+        self._admitted += 1
+
+    def end(
+        self,
+        usage: Usage,
+        cost_nano_usd: int | None,
+        duration_s: float,
+        upstream_s: float,
+        status: int,
+        request_bytes: int,
+        answer_bytes: int,
+    ) -> None:
+        """Count a request that was answered well, and its one attempt.
+
+        Args:
+            usage: As the provider told it.
+            cost_nano_usd: In 1e-9 USD; None where the model has no price.
+            duration_s: From the request's first byte to now.
+            upstream_s: Of it, between sending and answer.
+            status: 200 or 201.
+            request_bytes: Length of the body that the provider was sent.
+            answer_bytes: Length of the body that the client is sent.
+        """
+        self._input_tokens += usage.input_tokens
+        self._output_tokens += usage.output_tokens
+        if cost_nano_usd is None:
+            self._unpriced += 1
+        else:
+            self._cost_nano_usd += cost_nano_usd
+        if usage.cached_input_tokens or usage.cache_write_tokens or usage.reasoning_tokens:
+            self._meters.count_parts(usage)
+        if status != 200:
+            self._created += 1
+        self._durations_s.append(duration_s)
+        self._upstream_s.append(upstream_s)
+        self._answer_tokens.append(usage.output_tokens)
+        self._latest = (usage, request_bytes, answer_bytes)
+
+    def flush(self) -> None:
+        """Write to the series what was counted since the last time."""
+        meters = self._gateway.meters
+        admitted = self._admitted
+        if admitted:
+            self._admitted = 0
+            meters.allowed.inc(admitted)
+            for series in self._passed:
+                series.inc(admitted)
+        durations_s, upstream_s, rates = self._durations_s, self._upstream_s, self._answer_tokens
+        ended = len(durations_s)
+        if not ended:
+            return
+        attempt_ok, request_ok = self._ok
+        attempt_ok.inc(ended)
+        request_ok.inc(ended)
+        self._model_ok.inc(ended)
+        meters.usage_provider.inc(ended)
+        self._meters.count_tokens(
+            self._input_tokens, self._output_tokens, self._cost_nano_usd, self._unpriced
+        )
+        self._input_tokens = self._output_tokens = self._cost_nano_usd = self._unpriced = 0
+        # One answer of a turn is enough for ratios that follow twenty of them.
+        self.target.estimator.learn(*self._latest, stream=False)
+        endpoint = self._endpoint
+        if self._created:
+            endpoint.status(201).inc(self._created)
+        endpoint.status(200).inc(ended - self._created)
+        self._created = 0
+        endpoint.overhead.observe_all(list(map(sub, durations_s, upstream_s)))
+        self._meters.output_rate.observe_all(
+            [tokens / took_s for tokens, took_s in zip(rates, upstream_s, strict=True) if tokens]
+        )
+        rates.clear()
+        endpoint.whole_duration.observe_all(durations_s)
+        self._meters.duration.observe_all(upstream_s)

@@ -1,0 +1,302 @@
+"""The short way of plain requests: all of one turn of the loop, stage by stage, without tasks.
+
+    requests that came   → who, what, where → limits, one lock ┐
+    answers that came    → usage, counted, logged, settled     ├→ one write to the journal
+                                                               ┘→ requests and answers leave
+
+A busy loop finds a dozen requests and a dozen answers at each turn. Served one by one, each pays
+for a task, a lock, two writes to the journal and a look at its connection, and runs through code
+that the processor has forgotten since the one before it.
+
+Plain is a request that has come whole, with a good key, for a whole answer of one call, to a
+provider with a free connection. Whatever is else, or becomes so, goes the long way (`handle`,
+`attempt`) from the place where it stands: nothing is decided here that is not decided there.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Container, Sequence
+from time import monotonic, time_ns
+from typing import TYPE_CHECKING
+
+from tidegate.dialects.openai.request import ModelRequest
+from tidegate.errors import GatewayError
+from tidegate.ids import FIRST_ATTEMPT, request_id
+from tidegate.ledger.frames import open_frame
+from tidegate.ledger.journal import JournalFull
+from tidegate.pipeline.attempt import (
+    head_for,
+    prepare,
+    run_attempts,
+)
+from tidegate.pipeline.attempt_record import WRITE_SAMPLE
+from tidegate.pipeline.call import Call
+from tidegate.pipeline.endpoint import RouteTable
+from tidegate.pipeline.flight import Flight
+from tidegate.pipeline.gateway import Gateway
+from tidegate.pipeline.handle import Pipeline, identify, note_decision
+from tidegate.pipeline.head_plan import HeadPlan
+from tidegate.pipeline.landing import Ended, Landing
+from tidegate.pipeline.lane import MAX_LANES, Lane
+from tidegate.pipeline.settle import refuse
+
+if TYPE_CHECKING:
+    from tidegate.edge.exchange import Exchange, FreeExchange
+    from tidegate.routing.target import Target
+
+log = logging.getLogger("tidegate.pipeline")
+
+MAX_TOGETHER = 16
+"""Requests that are served together: their limits are decided under one hold of the lock."""
+
+
+class Turns:
+    """Serves plain requests; the edge's `Front`.
+
+    Args:
+        gateway: Services.
+        routes: Endpoints; those that are `plain` are served here.
+        pipeline: Serves all others, and what stops being plain.
+        look: Says which connections to providers are not silent.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        routes: RouteTable,
+        pipeline: Pipeline,
+        look: Callable[[], Container[int]],
+    ) -> None:
+        self.gateway = gateway
+        self._routes = routes
+        self._pipeline = pipeline
+        self._look = look
+        self._answered: list[Flight] = []
+        self._counting: set[Lane] = set()
+        self._landing = Landing(gateway, self._counting)
+
+    # What the edge and the upstream call.
+
+    def take(self, exchanges: Sequence[FreeExchange]) -> Sequence[FreeExchange]:
+        """See `edge.exchange.Front.take`."""
+        if len(exchanges) <= MAX_TOGETHER:
+            return self._turn(exchanges)
+        rest: list[FreeExchange] = []
+        for start in range(0, len(exchanges), MAX_TOGETHER):
+            rest += self._turn(exchanges[start : start + MAX_TOGETHER])
+        return rest
+
+    def let_go(self, exchange: FreeExchange) -> None:
+        """See `edge.exchange.Front.let_go`."""
+        flight = exchange.watcher
+        if isinstance(flight, Flight) and not flight.has_task:
+            self.hand_over(flight)
+
+    def note_answer(self, flight: Flight) -> None:
+        """Look at the answer to *flight* in the loop's next turn, together with others."""
+        if flight.has_task:
+            return
+        answered = self._answered
+        if not answered:
+            self.gateway.loop.call_soon(self._turn, ())
+        answered.append(flight)
+
+    def hand_over(self, flight: Flight) -> None:
+        """Let a task go on with a request that was sent."""
+        flight.has_task = True
+
+        async def go_on(exchange: Exchange) -> None:
+            call = flight.record.call
+            route = flight.lane.route
+            work = run_attempts(self.gateway, call, flight.request, route, sent=flight)
+            await self._pipeline.conclude(call, work)
+
+        flight.exchange.run(go_on)
+
+    # One turn of the loop.
+
+    def _turn(self, exchanges: Sequence[FreeExchange]) -> Sequence[FreeExchange]:
+        """End what was answered, begin what has come; return what wants a task."""
+        answered, self._answered = self._answered, []
+        ended: list[Ended] = []
+        settles: list[bytes] = []
+        if answered:
+            for flight in self._landing.land(answered, ended, settles):
+                self.hand_over(flight)
+        begun: list[Flight] = []
+        rest: list[FreeExchange] = []
+        if exchanges:
+            begun = self._admit(self._begin(exchanges, rest), rest)
+        for lane in self._counting:
+            lane.flush()
+        self._counting.clear()
+        if begun or settles:
+            begun = self._record(begun, settles)
+        for exchange, status, lines, whole in ended:
+            exchange.answer(status, lines, whole)
+            exchange.done()
+        if begun:
+            self._send(begun)
+        return rest
+
+    def _begin(self, exchanges: Sequence[FreeExchange], rest: list[FreeExchange]) -> list[Flight]:
+        """Find out who asks for what, and where it may go; nothing is used or counted yet."""
+        gateway = self.gateway
+        if gateway.tracer is not None or gateway.watches_objects(gateway.state):
+            rest += exchanges
+            return []
+        speaking = self._look()
+        begun: list[Flight] = []
+        for exchange in exchanges:
+            flight = None
+            try:
+                flight = self._plan(exchange, speaking)
+            except GatewayError:
+                pass  # is raised again on the long way, which answers it
+            except Exception:
+                log.exception("the short way failed")
+            if flight is None:
+                rest.append(exchange)
+            else:
+                begun.append(flight)
+        return begun
+
+    def _plan(self, exchange: FreeExchange, speaking: Container[int]) -> Flight | None:
+        """Return the request, ready to be admitted and sent; None if it is not plain."""
+        gateway = self.gateway
+        plan: HeadPlan = exchange.memo.plan
+        if plan is None:
+            plan = exchange.memo.plan = HeadPlan(self._routes, exchange)
+        endpoint, body = plan.endpoint, exchange.body
+        if endpoint is None or not endpoint.plain or body is None or exchange.disconnected:
+            return None
+        request = ModelRequest(body, streams=endpoint.streams)
+        if request.stream:
+            return None
+        lane = plan.lanes.get(request.model)
+        if lane is None or not lane.holds(gateway):
+            found = self._find_lane(exchange, plan, request)
+            if found is None:
+                return None
+            lane, order = found
+        else:
+            order = lane.route.targets
+        checks = lane.checks
+        if checks is None:
+            checks = lane.state.checks(gateway.limiter, lane.principal, exchange, lane.route)
+        target, name, translation, call = lane.target, request_id(), None, None
+        if lane.head is None:
+            call = lane.call_of(exchange, name)
+            path, lines, body, translation = prepare(gateway, call, request, lane.route, target)
+            head = head_for(call, target, path, lines + plan.trace_lines, body)
+        else:
+            if lane.foreign is not None and lane.foreign in body:
+                return None
+            body = request.body_for(target.model, target.raw_model, False)
+            if target.reshape is not None:
+                body = target.reshape(lane.operation, body)
+            head = b"%b%d\r\n\r\n" % (lane.head, len(body))
+        connection = lane.pool.take(speaking)
+        if connection is None:
+            return None
+        return Flight(
+            self, exchange, lane, request, name, order, checks, connection, head, body,
+            translation, call,
+        )  # fmt: skip
+
+    def _find_lane(
+        self, exchange: FreeExchange, plan: HeadPlan, request: ModelRequest
+    ) -> tuple[Lane, Sequence[Target]] | None:
+        """Return the lane of a request and its targets in their order; None if it has none."""
+        gateway, state, endpoint = self.gateway, self.gateway.state, plan.endpoint
+        if endpoint is None or endpoint.operation is None:
+            return None
+        call = Call(exchange, endpoint, plan, state, "")
+        principal = identify(gateway, call)
+        route = state.route(request.model, principal)
+        order = route.order(gateway.chance)
+        target = order[0]
+        only = len(order) == 1
+        lanes = plan.lanes
+        key = request.model if only else (request.model, target)
+        lane = lanes.get(key)
+        if lane is None or not lane.holds(gateway):
+            if target.pool is None or target.signer is not None:
+                return None
+            if len(lanes) >= MAX_LANES:
+                lanes.clear()
+            lane = lanes[key] = Lane(gateway, exchange, plan, endpoint, principal, route, target)
+        return lane, order
+
+    def _admit(self, begun: list[Flight], rest: list[FreeExchange]) -> list[Flight]:
+        """Pass all limits of all requests, or answer 429; return those that may be sent."""
+        limited = [flight for flight in begun if flight.checks]
+        if limited:
+            decisions = self.gateway.limiter.admit_all([flight.checks for flight in limited])
+            if decisions is None:  # another worker has the lock: their tasks will wait for it
+                for flight in begun:
+                    flight.lane.pool.release(flight.connection)
+                    rest.append(flight.exchange)
+                return []
+            for flight, decision in zip(limited, decisions, strict=True):
+                flight.decision = decision
+        admitted: list[Flight] = []
+        counting = self._counting
+        for flight in begun:
+            lane, verdict = flight.lane, flight.decision
+            if verdict is None or (lane.checks is not None and verdict.is_plain):
+                lane.admit()
+            else:
+                try:
+                    note_decision(self.gateway, flight.call, verdict)
+                except GatewayError as error:
+                    self._refuse(flight, error)
+                    continue
+            counting.add(lane)
+            lane.route.budget.note_request()
+            admitted.append(flight)
+        self.gateway.meters.in_flight.inc(len(admitted))
+        return admitted
+
+    def _refuse(self, flight: Flight, error: GatewayError) -> None:
+        flight.lane.pool.release(flight.connection)
+        refuse(self.gateway, flight.call, error)
+        flight.exchange.done()
+
+    def _record(self, begun: list[Flight], settles: list[bytes]) -> list[Flight]:
+        """Write what begins and what has ended; return what may be sent."""
+        began_ns = time_ns()
+        now_ms = began_ns // 1_000_000
+        opens = [
+            open_frame(flight.request_id + FIRST_ATTEMPT, 1, now_ms, *flight.lane.opening)
+            for flight in begun
+        ]
+        meters = self.gateway.meters
+        meters.ledger_settles.inc(len(settles))
+        try:
+            recorded = self.gateway.journal.append(opens, settles)
+        except JournalFull as error:
+            meters.in_flight.dec(len(begun))
+            for flight in begun:
+                self._refuse(flight, error)
+            return []
+        meters.ledger_opens.inc(len(opens))
+        if began_ns & WRITE_SAMPLE == 0:
+            meters.ledger_write.observe((time_ns() - began_ns) / 1e9)
+        for flight in begun:
+            flight.recorded = recorded
+            flight.opened_ms = now_ms
+        return begun
+
+    def _send(self, begun: list[Flight]) -> None:
+        now = self.gateway.loop.time()
+        sent_at = monotonic()
+        for flight in begun:
+            flight.exchange.watcher = flight
+            lane = flight.lane
+            flight.deadline = deadline = now + lane.route.total_s
+            flight.sent_at = sent_at
+            reply = lane.pool.start(flight.connection, flight.head, flight.body, now, deadline)
+            flight.reply = reply
+            reply.listen(self.note_answer, flight)
