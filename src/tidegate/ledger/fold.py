@@ -37,7 +37,7 @@ from tidegate.ledger.tail import (
     lock_for_folding,
 )
 
-BATCH_RECORDS: Final = 2_000
+BATCH_RECORDS: Final = 4_000
 EVERY_S: Final = 0.2
 """How often `Folder.tick` wants to be called."""
 

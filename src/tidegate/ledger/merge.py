@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from operator import itemgetter
 from typing import Any, Final
 
@@ -118,8 +118,7 @@ class Merge:
     def add(self, writer: str, records: Records) -> None:
         """Take *records* of one writer. Their lists become the batch's."""
         self.unknown += records.unknown
-        for alike, heads in records.opens.items():
-            self._add_opens(writer, alike, heads)
+        self._add_opens(writer, records.opens)
         row_of = self._fresh.get
         for values in records.ends:
             row = row_of(values[1])
@@ -172,25 +171,41 @@ class Merge:
                 elif row[_SETTLED] is None:
                     yield whole_row(alike, row)
 
-    def _add_opens(self, writer: str, like: Alike, heads: list[Head]) -> None:
-        new = {head[_ID]: head for head in heads}
-        ids = new.keys()
-        if len(new) < len(heads) or not (
-            ids.isdisjoint(self._fresh) and ids.isdisjoint(self._open) and not self._done
+    def _add_opens(self, writer: str, opens: Mapping[Alike, list[Head]]) -> None:
+        new = {head[_ID]: head for heads in opens.values() for head in heads}
+        if (
+            len(new) < sum(map(len, opens.values()))
+            or self._done
+            or not new.keys().isdisjoint(self._fresh.keys())
+            or not new.keys().isdisjoint(self._open.keys())
         ):
-            new = {}
+            opens, new = self._without_repeated(opens)
+        self._fresh |= new
+        inserts = self.batch.inserts
+        for like, heads in opens.items():
+            alike = AlikeColumns(*like, self._instance, writer)
+            if "\x00" in like.target_model:  # the one text a client may have chosen
+                target_model = like.target_model.replace("\x00", "\ufffd")
+                alike = alike._replace(target_model=target_model)
+            if alike in inserts:
+                inserts[alike] += heads
+            else:
+                inserts[alike] = heads
+
+    def _without_repeated(
+        self, opens: Mapping[Alike, list[Head]]
+    ) -> tuple[Mapping[Alike, list[Head]], dict[str, Head]]:
+        kept: dict[Alike, list[Head]] = {}
+        new: dict[str, Head] = {}
+        for like, heads in opens.items():
             for head in heads:
                 attempt_id = head[_ID]
-                if not any(
-                    attempt_id in known for known in (new, self._fresh, self._open, self._done)
-                ):
+                if any(attempt_id in known for known in (new, self._fresh, self._open, self._done)):
+                    self.repeated += 1
+                else:
                     new[attempt_id] = head
-            self.repeated += len(heads) - len(new)
-        self._fresh |= new
-        target_model = like.target_model.replace("\x00", "\ufffd")  # a client may have chosen it
-        alike = AlikeColumns(*like._replace(target_model=target_model), self._instance, writer)
-        if new:
-            self.batch.inserts.setdefault(alike, []).extend(new.values())
+                    kept.setdefault(like, []).append(head)
+        return kept, new
 
     def _settle(self, values: Values, row: OwnColumns | None) -> None:
         """Take an end that is not the first word on a new *row*."""

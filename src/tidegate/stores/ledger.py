@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +22,6 @@ from tidegate.ledger.store import (
     OwnColumns,
     Position,
     RollupKey,
-    Row,
     RowsDiffer,
     StoreDown,
     Sums,
@@ -34,10 +33,10 @@ from tidegate.stores.database import BUSY_S, DATABASE_FILE
 _MAX_VARIABLES: Final = 900
 """Fewer than any SQLite takes in one statement."""
 
-#: Most rows first.
-_INSERTS_ALIKE: Final = tuple((rows, sql.insert_alike(rows)) for rows in (50, 8))
-_OTHERS: Final = _MAX_VARIABLES // len(AttemptRow._fields)
-_INSERT_OTHERS: Final = sql.insert_whole(_OTHERS)
+_ROWS: Final = 50
+_INSERT_MANY: Final = sql.insert_many(_ROWS)
+_MAX_ALIKE: Final = 2_000
+_id_of: Final = itemgetter(AttemptRow._fields.index("attempt_id"))
 
 
 class SqliteLedger:
@@ -49,6 +48,7 @@ class SqliteLedger:
     def __init__(self, data_dir: Path) -> None:
         self._path = data_dir / DATABASE_FILE
         self._connection: sqlite3.Connection | None = None
+        self._numbers: dict[AlikeColumns, int] = {}
 
     # ------------------------------------------------------------------ LedgerStore
 
@@ -79,8 +79,9 @@ class SqliteLedger:
     def commit(self, instance: str, batch: FoldBatch) -> None:
         """See `LedgerStore.commit`."""
         positions = [(instance, name, *position) for name, position in batch.positions.items()]
+        numbers = self._number(batch.inserts)
         with self._transaction("BEGIN IMMEDIATE") as connection:
-            _insert(connection, batch.inserts)
+            _insert(connection, batch.inserts, numbers)
             _change(connection, sql.SETTLE, batch.settles)
             _change(connection, sql.PROGRESS, batch.progress)
             connection.executemany(
@@ -145,13 +146,30 @@ class SqliteLedger:
             found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(20)")]
             return [] if found == ["ok"] else found
 
+    def _number(self, inserts: Mapping[AlikeColumns, object]) -> dict[AlikeColumns, int]:
+        """Return the numbers under which `temp.alike` has what rows have alike.
+
+        The table outlives a batch, but not the connection.
+        """
+        with self._connected() as connection:
+            if len(self._numbers) + len(inserts) > _MAX_ALIKE:
+                self._numbers = {}
+                connection.execute(sql.FORGET_ALIKE)
+            numbers = self._numbers
+            missing = [alike for alike in inserts if alike not in numbers]
+            if missing:
+                first = len(numbers)
+                numbered = [(number, *alike) for number, alike in enumerate(missing, first)]
+                with connection:
+                    connection.execute("BEGIN")
+                    connection.executemany(sql.KEEP_ALIKE, numbered)
+                numbers.update((alike, number) for number, alike in enumerate(missing, first))
+            return numbers
+
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
-        """Give the connection inside a transaction; the driver's errors become `StoreDown`."""
-        try:
-            if self._connection is None:
-                self._connection = _connect(self._path)
-            connection = self._connection
+        """Give the connection inside a transaction, which an exception undoes."""
+        with self._connected() as connection:
             connection.execute(begin)
             try:
                 yield connection
@@ -160,6 +178,15 @@ class SqliteLedger:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection; the driver's errors become `StoreDown`."""
+        try:
+            if self._connection is None:
+                self._connection = _connect(self._path)
+                self._numbers = {}
+            yield self._connection
         except sqlite3.Error as error:
             self.close()
             full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
@@ -175,37 +202,38 @@ def _connect(path: Path) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
     )
-    for pragma in ("synchronous = FULL", "trusted_schema = OFF"):
+    for pragma in ("synchronous = FULL", "trusted_schema = OFF", "temp_store = MEMORY"):
         with closing(connection.execute(f"PRAGMA {pragma}")):
             pass
+    connection.execute(sql.MAKE_ALIKE)
     return connection
 
 
 def _insert(
-    connection: sqlite3.Connection, inserts: Mapping[AlikeColumns, Sequence[OwnColumns]]
+    connection: sqlite3.Connection,
+    inserts: Mapping[AlikeColumns, Sequence[OwnColumns]],
+    numbers: Mapping[AlikeColumns, int],
 ) -> None:
-    """Insert all rows, each of which must be new."""
-    rows = inserted = 0
-    others: list[Row] = []
-    for alike, group in inserts.items():
-        rows += len(group)
-        start = 0
-        for size, statement in _INSERTS_ALIKE:
-            while len(group) - start >= size:
-                values: list[object] = list(alike)
-                for own in group[start : start + size]:
-                    values += own
-                inserted += connection.execute(statement, values).rowcount
-                start += size
-        others += [whole_row(alike, own) for own in group[start:]]
-    whole = len(others) - len(others) % _OTHERS
-    for start in range(0, whole, _OTHERS):
-        values = list(chain.from_iterable(others[start : start + _OTHERS]))
-        inserted += connection.execute(_INSERT_OTHERS, values).rowcount
-    if whole < len(others):
-        inserted += connection.executemany(sql.INSERT, others[whole:]).rowcount
-    if inserted != rows:
-        raise RowsDiffer(f"{rows} rows were to be inserted, {inserted} were")
+    """Insert all rows, each of which must be new, in the order of the table.
+
+    Out of order, each row of many keys and models would cost 3 µs more.
+    """
+    rows = [(own, alike) for alike, group in inserts.items() for own in group]
+    if len(inserts) > 1:
+        rows.sort(key=lambda row: _id_of(row[0]))
+    whole = len(rows) - len(rows) % _ROWS
+    inserted = 0
+    for start in range(0, whole, _ROWS):
+        values: list[object] = []
+        for own, alike in rows[start : start + _ROWS]:
+            values += own
+            values.append(numbers[alike])
+        inserted += connection.execute(_INSERT_MANY, values).rowcount
+    if whole < len(rows):
+        rest = [whole_row(alike, own) for own, alike in rows[whole:]]
+        inserted += connection.executemany(sql.INSERT, rest).rowcount
+    if inserted != len(rows):
+        raise RowsDiffer(f"{len(rows)} rows were to be inserted, {inserted} were")
 
 
 def _change(

@@ -28,29 +28,34 @@ ATTEMPTS: Final = _columns(ledger_attempts)
 _IF_NEW: Final = "ON CONFLICT (attempt_id) DO NOTHING"
 
 
-def insert_whole(rows: int) -> str:
-    """Return the statement that inserts *rows* rows, each with all its columns."""
-    row = f"({_marks(len(AttemptRow._fields))})"
-    return f"INSERT INTO ledger_attempts ({ATTEMPTS}) VALUES {', '.join([row] * rows)} {_IF_NEW}"
+_ALIKE: Final = ", ".join(AttemptRow._fields[ALIKE_AT:SETTLE_AT])
+_OWN: Final = (*AttemptRow._fields[:ALIKE_AT], *AttemptRow._fields[SETTLE_AT:])
+
+INSERT: Final = (
+    f"INSERT INTO ledger_attempts ({ATTEMPTS}) VALUES ({_marks(len(AttemptRow._fields))}) {_IF_NEW}"
+)
+
+# What rows have alike is bound once, and in SQLite alone, in whose memory this table is.
+MAKE_ALIKE: Final = f"CREATE TEMP TABLE alike (number INTEGER PRIMARY KEY, {_ALIKE})"
+KEEP_ALIKE: Final = f"INSERT INTO temp.alike VALUES ({_marks(1 + SETTLE_AT - ALIKE_AT)})"
+FORGET_ALIKE: Final = "DELETE FROM temp.alike"
 
 
-def insert_alike(rows: int) -> str:
-    """Return the statement that inserts *rows* rows which have `AlikeColumns` alike.
+def insert_many(rows: int) -> str:
+    """Return SQLite's statement that inserts *rows* rows.
 
-    Those are its first values, in their order; the `OwnColumns` of each row follow.
+    Its values are, for each row, the `OwnColumns` and the number in `alike` of the others.
     """
-    alike = range(ALIKE_AT, SETTLE_AT)
-    own = [place for place in range(len(AttemptRow._fields)) if place not in alike]
-    marks = []
-    for row in range(rows):
-        number_of = {place: number for number, place in enumerate(alike, start=1)}
-        first = 1 + len(alike) + row * len(own)
-        number_of |= {place: number for number, place in enumerate(own, start=first)}
-        marks.append(f"({', '.join(f'?{number_of[place]}' for place in sorted(number_of))})")
-    return f"INSERT INTO ledger_attempts ({ATTEMPTS}) VALUES {', '.join(marks)} {_IF_NEW}"
+    own = ", ".join(_OWN)
+    row = f"({_marks(len(_OWN) + 1)})"
+    return (
+        f"INSERT INTO ledger_attempts ({own}, {_ALIKE}) "
+        f"WITH own ({own}, number) AS (VALUES {', '.join([row] * rows)}) "
+        f"SELECT {', '.join(f'own.{name}' for name in _OWN)}, {_ALIKE} "
+        f"FROM own CROSS JOIN temp.alike ON alike.number = own.number WHERE true {_IF_NEW}"
+    )
 
 
-INSERT: Final = insert_whole(1)
 SETTLE: Final = (
     "UPDATE ledger_attempts SET "
     + ", ".join(f"{name} = ?" for name in AttemptRow._fields[SETTLE_AT:])
