@@ -35,7 +35,7 @@ providers:
   chat: {{kind: openai, dialects: [openai], base_url: "{strict}/openai/v1",
          api_key: env:STRICT_KEY}}
   resp: {{kind: openai, dialects: [responses], base_url: "{strict}/responses/v1",
-         api_key: env:STRICT_KEY}}
+         api_key: env:STRICT_KEY, passthrough: true}}
   claude: {{kind: anthropic, base_url: "{strict}/anthropic", api_key: env:STRICT_KEY}}
   google: {{kind: gemini, base_url: "{strict}/gemini/v1beta", api_key: env:STRICT_KEY}}
 models:
@@ -166,6 +166,11 @@ def _conversation(who: Clients, name: str) -> object:
     return who.openai.responses.create(model="resp", input="x", conversation=name)
 
 
+def _item(who: Clients, name: str) -> object:
+    item: Any = {"type": "item_reference", "id": name}
+    return who.openai.responses.create(model="resp", input=[item])
+
+
 def _claude(who: Clients, name: str) -> object:
     source: Any = {"type": "document", "source": {"type": "file", "file_id": name}}
     return who.anthropic.messages.create(
@@ -195,6 +200,14 @@ def _edit(who: Clients, name: str) -> object:
     return answer
 
 
+def _evaluate(who: Clients, name: str) -> object:
+    source = {"type": "jsonl", "source": {"type": "file_id", "id": name}}
+    answer = who.raw.post("/acme/echo", json={"name": "x", "data_source": source})
+    if answer.status_code == 404:
+        raise openai.NotFoundError("", response=answer, body=None)  # type: ignore[arg-type]
+    return answer
+
+
 def _tune(who: Clients, name: str) -> object:
     answer = who.raw.post("/acme/fine_tuning/jobs", json={"training_file": name, "model": "x"})
     if answer.status_code == 404:
@@ -204,7 +217,7 @@ def _tune(who: Clients, name: str) -> object:
 
 ASKS: list[Ask] = [
     _chat, _chat_stream, _sound, _response, _search, _sandbox, _conversation, _claude, _count,
-    _edit, _tune,
+    _edit, _evaluate, _tune,
 ]  # fmt: skip
 
 
@@ -278,6 +291,18 @@ def test_what_a_key_makes_below_a_provider_is_its_own(
     )
 
 
+def test_responses_of_any_provider_are_asked_for_where_they_are_looked_after(
+    ben: Clients, strict: StrictUpstream
+) -> None:
+    """Also of one that speaks no other API: below its own path nobody would know whose they are."""
+    strict.last.clear()
+    strict.refused.clear()
+    body = {"model": "text", "input": "x", "previous_response_id": "resp_hers"}
+    assert ben.raw.post("/resp/responses", json=body).status_code == 403
+    assert not strict.last
+    assert not strict.refused
+
+
 def test_ids_that_nobody_owns_pass_by_default(ben: Clients, strict: StrictUpstream) -> None:
     """Made at the provider itself, before there was a gateway: the provider decides."""
     strict.last.clear()
@@ -292,7 +317,7 @@ def test_unknown_ids_can_be_refused(
     more = "files: {unknown_ids: refuse}"
     with _running(tmp_path, media, strict, more) as gateway, Clients(gateway, BEN) as ben:
         strict.last.clear()
-        for ask in (_chat, _response, _search, _conversation, _claude, _edit, _tune):
+        for ask in (_chat, _response, _item, _search, _conversation, _claude, _edit, _tune):
             with pytest.raises((openai.NotFoundError, anthropic.NotFoundError)):
                 ask(ben, "file-from-before")
         with pytest.raises(gemini_errors.ClientError):
@@ -303,4 +328,9 @@ def test_unknown_ids_can_be_refused(
         his = ben.openai.files.create(file=("b", b"x"), purpose="user_data").id
         _response(ben, his)
         _sandbox(ben, "cntr_given")
-        assert strict.last
+        answered = ben.openai.responses.create(model="resp", input="x")
+        strict.last.clear()
+        strict.refused.clear()
+        with contextlib.suppress(openai.BadRequestError):
+            _item(ben, answered.output[0].id or "")
+        assert strict.last or strict.refused

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
@@ -124,6 +125,61 @@ def test_a_provider_s_responses_are_one_key_s_too(
     unpinned = client.responses.create(model="kept", input="x", store=False)
     with pytest.raises(openai.NotFoundError):
         client.responses.retrieve(unpinned.id)
+
+
+def _references(name: str) -> list[Any]:
+    """Ways to refer to an item: as documented, without its type, and as nobody writes it."""
+    return [
+        [{"type": "item_reference", "id": name}],
+        [{"role": "user", "content": "hi"}, {"id": name}],
+        [{"id": name, "type": None}],
+    ]
+
+
+def _raw(gateway: RunningGateway, secret: str, body: str) -> int:
+    """Send a body as it is; return the status."""
+    request = urllib.request.Request(
+        f"{gateway.url}/v1/responses", body.encode(), {"authorization": f"Bearer {secret}"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
+
+
+def test_an_item_of_another_key_s_response_is_unknown(
+    client: openai.OpenAI,
+    other: openai.OpenAI,
+    native: ResponsesUpstream,
+    gateway: RunningGateway,
+) -> None:
+    """However its id was learned, and however it is referred to; its owner may go on."""
+    whole = client.responses.create(model="kept", input="one")
+    with client.responses.stream(model="kept", input="two") as stream:
+        streamed = stream.get_final_response()
+    client.responses.input_items.list(whole.id)
+    other.responses.input_items.list(other.responses.create(model="kept", input="three").id)
+    for name in (whole.output[0].id, whole.output[1].id, streamed.output[1].id, "msg_1"):
+        assert name is not None
+        asked = len(native.seen)
+        for items in _references(name):
+            for ask in (
+                lambda: other.responses.create(model="kept", input=items),  # noqa: B023
+                lambda: other.responses.input_tokens.count(model="kept", input=items),  # noqa: B023
+                lambda: other.responses.compact(model="kept", input=items),  # noqa: B023
+            ):
+                with pytest.raises(openai.NotFoundError, match=f"'{name}' not found"):
+                    ask()
+        hidden = r'[{"typ\u0065": "item\u005freference", "id": "NAME", "id": "x"}]'
+        hidden = hidden.replace("NAME", name)
+        assert _raw(gateway, OTHER, f'{{"model": "kept", "input": {hidden}}}') == 404
+        assert len(native.seen) == asked
+        client.responses.create(model="kept", input=_references(name)[0])
+        assert native.last["input"] == [{"type": "item_reference", "id": name}]
+    other.responses.create(model="kept", input=[{"type": "item_reference", "id": "msg_unknown"}])
+    assert native.last["input"][0]["id"] == "msg_unknown"  # its provider decides
 
 
 def test_what_its_provider_has_lost_can_be_deleted(

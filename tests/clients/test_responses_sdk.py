@@ -258,6 +258,13 @@ def test_references_to_items(client: openai.OpenAI, upstream: OpenAIUpstream) ->
         input=[{"role": "user", "content": "hi"}, reference, {"role": "user", "content": "go on"}],
     )
     assert [m["role"] for m in _sent(upstream)["messages"]] == ["user", "assistant", "user"]
+    first = client.responses.create(
+        model="plain", input=[reference, {"role": "user", "content": "a"}]
+    )
+    client.responses.create(model="plain", input="b", previous_response_id=first.id)
+    assert [m["role"] for m in _sent(upstream)["messages"]] == [
+        "assistant", "user", "assistant", "user",
+    ]  # fmt: skip
     unknown: Any = {"type": "item_reference", "id": "msg_nothing_0"}
     with pytest.raises(openai.NotFoundError):
         client.responses.create(model="plain", input=[unknown])

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.endpoints.object_ids import Named, ids_in, ids_of_form, may_name, object_name
+from tidegate.endpoints.object_ids import (
+    ITEM,
+    Named,
+    ids_in,
+    ids_of_form,
+    may_name,
+    may_refer,
+    object_name,
+)
 
 
 def _ids(body: bytes | dict[str, Any]) -> set[str]:
@@ -70,6 +78,13 @@ CASES: list[tuple[str, dict[str, Any], set[str]]] = [
     ("images_edits", {"images": [{"file_id": "file-1"}], "mask": {"file_id": "file-2"}},
      {"file-1", "file-2"}),
     ("passthrough", {"training_file": "file-1", "validation_file": "file-2"}, {"file-1", "file-2"}),
+    (
+        "passthrough",
+        {"data_source": {"type": "completions", "source": {"type": "file_id", "id": "file-1"},
+                         "input_messages": {"type": "item_reference", "item_reference": "item.x"}},
+         "testing_criteria": [{"type": "label_model", "id": "mine"}]},
+        {"file-1"},
+    ),
     ("passthrough", {"input_file_id": "file-1", "metadata": {"file_id": "mine"}}, {"file-1"}),
 ]  # fmt: skip
 
@@ -83,6 +98,15 @@ def test_every_place_where_a_provider_reads_an_id(
     if ids:
         assert may_name(json.dumps(body).encode(), operation)
         assert may_name(json.dumps(body).encode(), "passthrough")
+
+
+def test_references_to_items_of_responses() -> None:
+    """They are told from ids of other objects, as others look after them; escapes hide none."""
+    plain = b'{"input":[{"id":"msg_1","type":"item_reference"},{"id":"msg_2"}]}'
+    for body in (plain, plain.replace(b"_ref", rb"\u005fref")):
+        assert may_refer(body)
+        assert list(ids_in(body)) == [Named("msg_1", ITEM)]
+    assert not may_refer(b'{"input":[{"id":"msg_2"}]}')
 
 
 def test_an_ordinary_body_is_not_parsed() -> None:
@@ -105,6 +129,9 @@ def test_an_ordinary_body_is_not_parsed() -> None:
         b'{"file_id"\t\r\n : \n"file-1"}',
         rb'{"a\\":"\\\"","file_id":"file-1"}',
         b'[{"container":{"z":[{}],"file_ids":[["file-1"]]}}]',
+        b'{"type":"file_id","type":"x","id":"own","id":"file-1"}',
+        b'{"id":"file-1","id":"own","x":[{}],"type":"file_id"}',
+        rb'{"i\u0064":"file-1","x":{"id":"own"},"typ\u0065":"file\u005fid"}',
         rb'{"fileUri":"https:\/\/g.example\/v1\/files\/file-1"}',
     ],
 )

@@ -53,6 +53,9 @@ _IDS: Final = frozenset(
 _GIVEN: Final = frozenset({"container", "container_id", "skill_id"})
 #: Fields whose object has the id as `id`.
 _WITH_ID: Final = frozenset({"conversation", "container", "audio"})
+#: Types of objects whose `id` names another: a file of an evaluation, an item of a response.
+_BY_TYPE: Final = frozenset({"file_id", "item_reference"})
+ITEM: Final = "item_reference"
 #: Fields of Gemini's that hold a name or an address.
 _NAMES: Final = frozenset({"fileUri", "file_uri", "cachedContent", "cached_content"})
 _NAME: Final = re.compile(r"(?:^|/)(files|cachedContents)/([^/?#]+)(?:[?#].*)?$")
@@ -129,6 +132,11 @@ _STEP: Final = 10_000
 _decode_text = msgspec.json.Decoder(str).decode
 
 
+def may_refer(body: bytes) -> bool:
+    """Whether *body* may hold a reference to an item of a response."""
+    return b"item_reference" in body or (_ESCAPES in body and _HIDDEN.search(body) is not None)
+
+
 def may_name(body: bytes, operation: str) -> bool:
     """Whether *body* may name an object at all: a few searches, no parsing."""
     signs = _SIGNS.get(operation, _ALL_SIGNS)
@@ -141,13 +149,15 @@ def may_name(body: bytes, operation: str) -> bool:
 class _Level:
     """An object or a list that is open."""
 
-    __slots__ = ("field", "is_list", "key", "skipped")
+    __slots__ = ("field", "ids", "is_list", "key", "kinds", "skipped")
 
     def __init__(self, field: str, *, is_list: bool, skipped: bool) -> None:
         self.field = field  # that it is the value of
         self.is_list = is_list
         self.skipped = skipped
         self.key = field if is_list else ""  # whose value comes next
+        self.ids: list[bytes] = []
+        self.kinds: list[bytes] = []
 
 
 def ids_in(body: bytes) -> Iterator[Named | None]:
@@ -170,6 +180,8 @@ def ids_in(body: bytes) -> Iterator[Named | None]:
             level = _Level(key, is_list=is_list, skipped=skipped)
             levels.append(level)
         elif sign in b"}]":
+            if level.ids and level.kinds:
+                yield from _named_by_type(level)
             if len(levels) > 1:
                 levels.pop()
             level = levels[-1]
@@ -178,6 +190,10 @@ def ids_in(body: bytes) -> Iterator[Named | None]:
         elif token[2] is not None:
             level.key = _text(token[1])
         elif not level.skipped:
+            if level.key == "id":
+                level.ids.append(token[1])
+            elif level.key == "type":
+                level.kinds.append(token[1])
             yield from _named(level, token[1])
 
 
@@ -194,6 +210,16 @@ def _named(level: _Level, raw: bytes) -> Iterator[Named]:
         name = object_name(_text(raw))
         if name is not None:
             yield Named(name, key)
+
+
+def _named_by_type(level: _Level) -> Iterator[Named]:
+    """Yield the ids of an object that is there to name them, in whatever order it says so."""
+    if level.is_list:
+        return
+    for raw in level.kinds:
+        kind = _text(raw)
+        if kind in _BY_TYPE:
+            yield from [Named(_text(found), kind) for found in level.ids]
 
 
 _FORM_FIELD: Final = re.compile(

@@ -16,6 +16,7 @@ from tidegate.config.snapshot import ProviderSnapshot
 from tidegate.dialects.anthropic.wire import MESSAGES
 from tidegate.dialects.gemini import GEMINI
 from tidegate.dialects.openai import OPENAI
+from tidegate.endpoints.object_ids import may_refer
 from tidegate.endpoints.ownership import watches
 from tidegate.endpoints.passthrough_objects import check_request, notes_of
 from tidegate.errors import BadRequest, Forbidden, MethodNotAllowed, NotFound
@@ -25,7 +26,7 @@ from tidegate.pipeline.forward import ALWAYS, lines_to_upstream
 from tidegate.pipeline.forward import OPENAI as OPENAI_HEADERS
 from tidegate.pipeline.gateway import Gateway
 from tidegate.pipeline.handle import admit, authenticate
-from tidegate.pipeline.operation import PASSTHROUGH
+from tidegate.pipeline.operation import PASSTHROUGH, RESPONSE
 from tidegate.pipeline.pass_on import Onward, relay
 from tidegate.routing.target import Target
 
@@ -71,6 +72,7 @@ _TRICKS = re.compile(rb"%(?![0-9a-f]{2})|%[01]|%7f|%2[ef5]|%5c|//", re.IGNORECAS
 _QUERY = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=:@%/?\[\]|{}\"<>^`\\-]*")
 
 #: Collections whose objects are one key's own, in OpenAI's API.
+_KEPT = frozenset({OPENAI.name, RESPONSE.name})
 _OWNED = frozenset({b"batches", b"conversations", b"files", b"responses"})
 
 #: Where some clients put their key. Ours is read from headers alone, and goes nowhere.
@@ -95,7 +97,7 @@ async def serve_passthrough(gateway: Gateway, call: Call) -> None:
         allow = b", ".join(_METHODS).decode()
         raise MethodNotAllowed(f"Use one of {allow}.", allow=allow)
     path = _checked(b"/" + rest, exchange.query)
-    if "openai" in provider.operations and _names_owned(rest):
+    if not _KEPT.isdisjoint(provider.operations) and _names_owned(rest):
         raise Forbidden(
             "Files, batches, responses and conversations belong to the key that made them; "
             "ask for them under /v1, where that is looked after."
@@ -103,7 +105,7 @@ async def serve_passthrough(gateway: Gateway, call: Call) -> None:
     body = exchange.body
     if body is None:
         body = await exchange.read_body(call.state.snapshot.edge.max_body_bytes)
-    if watches(gateway, call):
+    if watches(gateway, call) or may_refer(body):
         await check_request(gateway, call, principal, provider, path, body)
     await admit(gateway, call, principal, None)
     target = call.state.place(provider.name)

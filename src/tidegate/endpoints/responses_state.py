@@ -25,6 +25,14 @@ from tidegate.dialects.responses.passing import ResponsesPassing
 from tidegate.dialects.responses.request_read import echo_of
 from tidegate.dialects.responses.wire import ResponsesWire, Turn
 from tidegate.dialects.unreadable import UNREADABLE
+from tidegate.endpoints.responses_items import (
+    check_references,
+    id_of,
+    is_unproven,
+    note_items,
+    reference_of,
+    without_id,
+)
 from tidegate.errors import BadRequest, GatewayError, NotFound
 from tidegate.keys.principal import Principal
 from tidegate.pipeline.call import Call
@@ -58,16 +66,8 @@ class _LastEvent(msgspec.Struct):
     response: msgspec.Raw
 
 
-class _Reference(msgspec.Struct):
-    type: str | None = None
-    role: str | None = None
-    id: str | None = None
-    encrypted_content: str | None = None
-
-
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 _decode_last = msgspec.json.Decoder(_LastEvent).decode
-_decode_reference = msgspec.json.Decoder(_Reference).decode
 
 
 class State:
@@ -83,6 +83,7 @@ class State:
         "_input",
         "_key_id",
         "_previous",
+        "_principal",
         "_staged",
         "_store",
         "_stored",
@@ -96,6 +97,7 @@ class State:
         self, call: Call, principal: Principal, request: ModelRequest, route: ModelRoute
     ) -> None:
         self._call = call
+        self._principal = principal
         self._key_id = principal.key_id
         self._store: ResponseStore | None = None
         self._stored = False
@@ -131,6 +133,16 @@ class State:
             self.route = _pinned(self.route, chain[-1])
         else:
             await self._put_in_front(chain)
+        await self._check_references()
+
+    async def _check_references(self) -> None:
+        """Raise `NotFound` where an item is referred to that a provider keeps for another key."""
+        store = self._store
+        targets = [target for step in self.route.chain for target in step.targets]
+        if store is None or not any(keeps(target) for target in targets):
+            return
+        items = _input_items(self.request.fields)
+        await check_references(store, self._call, self._principal, items)
 
     @property
     def _keeps_content(self) -> bool:
@@ -176,10 +188,11 @@ class State:
         if not chain and b"item_reference" not in body:
             return
         items = [item for record in chain for item in _items_of(record)]
+        items = await self._resolved(items, keeps=keeps(first))
         given = await self._resolved(_decode_items(self._input), keeps=keeps(first))
         if native:
-            given = [item for item in given if not _is_unproven(item)]
-            items = [_without_id(item) for item in items if not _is_unproven(item)]
+            given = [item for item in given if not is_unproven(item)]
+            items = [without_id(item) for item in items if not is_unproven(item)]
         fields: dict[str, Any] = {**self.request.fields, "input": [*items, *given]}
         fields.pop("previous_response_id", None)
         request = ModelRequest(encode_json(fields))
@@ -190,14 +203,14 @@ class State:
         resolved = []
         known: dict[str, list[msgspec.Raw]] = {}
         for item in items:
-            reference = _reference_of(item)
+            reference = reference_of(item)
             owner = response_of_item(reference)
             if owner and owner not in known and self._store is not None:
                 try:
                     known[owner] = _output_of(await self._store.get(self._key_id, owner))
                 except Missing:
                     known[owner] = []
-            found = [one for one in known.get(owner, ()) if _id_of(one) == reference]
+            found = [one for one in known.get(owner, ()) if id_of(one) == reference]
             if reference and not found and not keeps:
                 raise PreviousResponseNotFound(
                     f"Item with id '{reference[:100]}' not found; send the item itself.",
@@ -234,14 +247,18 @@ class State:
             self._pin(response_id, target)
 
     def _ended(self, last_event: bytes) -> None:
-        """Keep a response that a provider has streamed and keeps not."""
+        """Keep a response that a provider has streamed and keeps not; else, whose its items are."""
         target = self._call.target
-        if target is None or keeps(target):
+        if target is None:
             return
         try:
-            self._keep(bytes(_decode_last(last_event).response))
+            response = bytes(_decode_last(last_event).response)
         except UNREADABLE:
             return
+        if not keeps(target):
+            self._keep(response)
+        elif self._stored and self._store is not None:
+            note_items(self._store, self._key_id, response)
 
     def keep_whole(self, whole: bytes, target: Target) -> bytes:
         """Keep a whole answer of a provider that speaks this API, or remember where it is."""
@@ -253,6 +270,8 @@ class State:
                     self._pin(_decode_answer(whole).id, target)
                 except UNREADABLE:
                     return whole
+                if self._store is not None:
+                    note_items(self._store, self._key_id, whole)
         return whole
 
     def _pin(self, response_id: str, target: Target) -> None:
@@ -359,40 +378,3 @@ def _output_of(record: Record) -> list[msgspec.Raw]:
         return _decode_answer(record.response).output
     except UNREADABLE:
         return []
-
-
-def _reference_of(item: msgspec.Raw) -> str:
-    """Return the id that an item refers to; empty for an item that is one."""
-    try:
-        found = _decode_reference(item)
-    except UNREADABLE:
-        return ""
-    if found.type == "item_reference" or (found.type is None and found.role is None):
-        return found.id or ""
-    return ""
-
-
-def _id_of(item: msgspec.Raw) -> str:
-    try:
-        return _decode_reference(item).id or ""
-    except UNREADABLE:
-        return ""
-
-
-def _is_unproven(item: msgspec.Raw) -> bool:
-    """Whether an item is reasoning that a Responses provider has never seen.
-
-    What holds another provider's state is taken out, and named, where the request leaves.
-    """
-    try:
-        found = _decode_reference(item)
-    except UNREADABLE:
-        return False
-    return found.type == "reasoning" and not found.encrypted_content
-
-
-def _without_id(item: msgspec.Raw) -> Any:
-    """Return an item without its id, which its provider does not know."""
-    fields = msgspec.json.decode(item, type=dict[str, msgspec.Raw])
-    fields.pop("id", None)
-    return fields

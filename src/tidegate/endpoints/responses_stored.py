@@ -11,6 +11,7 @@ import msgspec
 from tidegate.dialects.encode import encode_json
 from tidegate.endpoints.responses_ends import ended
 from tidegate.endpoints.responses_events import replay, stream_log
+from tidegate.endpoints.responses_items import note_items
 from tidegate.errors import BadRequest, NotFound, Unavailable
 from tidegate.keys.principal import Principal
 from tidegate.pipeline.call import Call
@@ -43,7 +44,7 @@ async def retrieve(gateway: Gateway, call: Call, principal: Principal, identifie
             "A response that its provider keeps cannot be streamed again here.", param="stream"
         )
     if record.provider:
-        await _forward(gateway, call, record, b"GET", f"/{quote(identifier, safe='')}")
+        await _forward(gateway, call, principal, record, f"/{quote(identifier, safe='')}")
     elif streams:
         after = query.get("starting_after", [""])[-1]
         if after and not (after.isascii() and after.isdigit() and len(after) <= 9):
@@ -85,7 +86,8 @@ async def cancel(gateway: Gateway, call: Call, principal: Principal, identifier:
     """Cancel a response that a provider makes in the background."""
     record = await _find(gateway, principal, identifier)
     if record.provider:
-        await _forward(gateway, call, record, b"POST", f"/{quote(identifier, safe='')}/cancel")
+        below = f"/{quote(identifier, safe='')}/cancel"
+        finish(gateway, call, 200, _JSON, await _ask(gateway, call, record, b"POST", below))
         return
     if not record.background:
         raise BadRequest("Only a response in the background can be cancelled.")
@@ -117,7 +119,8 @@ async def input_items(gateway: Gateway, call: Call, principal: Principal, identi
     """Answer with the items that a response was asked with, a page at a time."""
     record = await _find(gateway, principal, identifier)
     if record.provider:
-        await _forward(gateway, call, record, b"GET", f"/{quote(identifier, safe='')}/input_items")
+        below = f"/{quote(identifier, safe='')}/input_items"
+        await _forward(gateway, call, principal, record, below)
         return
     query = _query(call)
     items = _listed(identifier, record)
@@ -182,8 +185,14 @@ async def _find(gateway: Gateway, principal: Principal, identifier: str) -> Reco
 # --- at a provider --------------------------------------------------------------------------
 
 
-async def _forward(gateway: Gateway, call: Call, record: Record, method: bytes, below: str) -> None:
-    finish(gateway, call, 200, _JSON, await _ask(gateway, call, record, method, below))
+async def _forward(
+    gateway: Gateway, call: Call, principal: Principal, record: Record, below: str
+) -> None:
+    """Answer with what a provider keeps, and remember whose the items are that it shows."""
+    answer = await _ask(gateway, call, record, b"GET", below)
+    assert gateway.responses is not None
+    note_items(gateway.responses, principal.key_id, answer)
+    finish(gateway, call, 200, _JSON, answer)
 
 
 async def _ask(gateway: Gateway, call: Call, record: Record, method: bytes, below: str) -> bytes:

@@ -3,6 +3,7 @@
     responses/3f/3f9a…          named by a digest of the key's id and the response's
     responses/3f/3f9a….input    what it was asked with, where that is large
     responses/3f/3f9a….events   what is told while it is made in the background
+    responses/3f/3f9a….item     whose an item of a response is that a provider keeps
 
 Nobody finds a response without the key that made it: the name itself depends on it. A file is
 written beside its place and moved there, so that another worker, or the next process after a
@@ -22,7 +23,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -35,6 +36,7 @@ from tidegate.responses.event_log import (
     ask_to_cancel,
     is_live,
 )
+from tidegate.responses.item_owners import ItemOwners
 from tidegate.responses.log_room import ROOM_FILE, LogRoom
 from tidegate.responses.record import Record, decode_record, encode_record
 from tidegate.responses.record_files import (
@@ -47,6 +49,7 @@ from tidegate.responses.record_files import (
     unlink,
     write_whole,
 )
+from tidegate.stores.owned_objects import Standing
 
 if TYPE_CHECKING:
     from tidegate.config.snapshot import ResponsesSnapshot
@@ -84,6 +87,7 @@ class ResponseStore:
     def __init__(self, folder: Path, settings: ResponsesSnapshot) -> None:
         self._folder = folder / FOLDER
         self._settings = settings
+        self._items = ItemOwners(self._folder)
         self._room = LogRoom(self._folder, settings.max_bytes)
         self._threads: ThreadPoolExecutor | None = None
         self._written = 0
@@ -133,6 +137,16 @@ class ResponseStore:
         self._note_written(max(len(data), _BLOCK))
         return True
 
+    def note_items(self, key_id: str, item_ids: Iterable[str]) -> None:
+        """Remember whose items are that a provider keeps; a line in the log where that fails."""
+        try:
+            new = self._items.note(key_id, item_ids)
+        except OSError as error:
+            self._complain(error)
+            return
+        if new:
+            self._note_written(new * _BLOCK)
+
     def _note_written(self, size_bytes: int) -> None:
         self._written += size_bytes
         now = time.monotonic()
@@ -179,6 +193,13 @@ class ResponseStore:
         """
         place = self._place(key_id, response_id)
         return await self._in_thread(lambda: self._end_lost(place, end))
+
+    async def item_standings(self, key_id: str, item_ids: Collection[str]) -> dict[str, Standing]:
+        """Return for items that providers keep whose they are, as a key sees it."""
+        items = self._items
+        return await self._in_thread(
+            lambda: {item_id: items.standing(key_id, item_id) for item_id in item_ids}
+        )
 
     async def discard(self, staged: Path) -> None:
         """Delete an input whose request brought no response."""
