@@ -110,8 +110,8 @@ class LimiterSnapshot:
         digests, aheads = array("q"), array("q")
         for start in range(0, len(words), _CHUNK_WORDS):
             part = words[start : start + _CHUNK_WORDS]
-            if part.cast("B") == self._zeros:
-                continue  # never used: 5 µs
+            if part.tobytes() == self._zeros:  # views are compared one by one: 87 µs
+                continue  # never used: 2 µs
             self._lock()
             try:
                 flat = part.tolist()
