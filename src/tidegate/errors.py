@@ -6,6 +6,8 @@ written for the caller and never holds a secret or another tenant's text.
 
 from __future__ import annotations
 
+import re
+
 
 class GatewayError(Exception):
     """Base of all refusals and failures that reach a client. Never raised itself.
@@ -128,9 +130,24 @@ class ConfigError(Exception):
     """The configuration cannot be used.
 
     Attributes:
-        problems: `(path, reason)` pairs, such as `("limits.per-key.window", "…")`.
+        problems: `(path, reason)` pairs, such as `("limits.per-key.window", "…")`. A reason
+            about a file's content ends with its line: `… (line 3)`.
+        file: The configuration file that was read; empty for none.
     """
 
-    def __init__(self, problems: list[tuple[str, str]]) -> None:
+    def __init__(self, problems: list[tuple[str, str]], file: str = "") -> None:
         super().__init__("; ".join(f"{path}: {reason}" for path, reason in problems))
         self.problems = problems
+        self.file = file
+
+    def lines(self) -> list[str]:
+        """Return a line for each problem, with the file's name before what stands in the file."""
+        return [
+            f"{self.file}: {path}: {reason}"
+            if self.file and _LINE.search(reason)
+            else f"{path}: {reason}"
+            for path, reason in self.problems
+        ]
+
+
+_LINE = re.compile(r" \(line \d+\)$")

@@ -81,16 +81,46 @@ def test_check_sums_a_good_file_up(tidegate: Run, tmp_path: Path) -> None:
 
 
 def test_check_tells_each_problem_on_a_line(tidegate: Run, tmp_path: Path) -> None:
-    """`path: reason` on standard error, exit 1, no traceback."""
+    """`path: reason` on standard error below the file's name, exit 1, no traceback."""
     (tmp_path / "tidegate.yaml").write_text(CONFIG + "bogus: 1\n")
     result = tidegate("check")
     assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr.splitlines() == [
+    heading, *lines = result.stderr.splitlines()
+    assert heading == f"{tmp_path / 'tidegate.yaml'}:"
+    assert lines == [
         "providers.acme.api_key: environment variable NOT is not set (line 3)",
         "keys.ci.secret: environment variable NOT_SET is not set (line 6)",
         "bogus: unknown field; there is default_limits, files, keys, ledger, limits, logging, "
         "metrics, models, providers, responses, routing, server, stores, tracing (line 7)",
     ]
+
+
+def test_serve_names_the_file_of_each_problem_in_it(tidegate: Run, tmp_path: Path) -> None:
+    """Which file was read is often what is wrong; a variable or an option is no part of it."""
+    path = tmp_path / "tidegate.yaml"
+    path.write_text("server: {port: 1}\nbogus: 1\n")
+    result = tidegate("serve", TIDEGATE_WORKERS="0")
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[0] == "tidegate: the configuration cannot be used"
+    problems = result.stderr.splitlines()[1:]
+    assert any(line.startswith(f"  {path}: bogus: unknown field") for line in problems)
+    path.write_text("a: 1\na: 2\n")
+    result = tidegate("serve")
+    assert f"  {path}: a: is given twice, first on line 1 (line 2)" in result.stderr
+    path.unlink()
+    result = tidegate("serve", "--port", "100000")
+    assert "  server.port: " in result.stderr
+    assert str(path) not in result.stderr
+
+
+def test_other_commands_name_the_file_too(tidegate: Run, tmp_path: Path) -> None:
+    """They read the same one."""
+    (tmp_path / "tidegate.yaml").write_text("a: 1\na: 2\n")
+    result = tidegate("keys", "list")
+    assert result.returncode == 1
+    assert result.stderr == (
+        f"{tmp_path / 'tidegate.yaml'}: a: is given twice, first on line 1 (line 2)\n"
+    )
 
 
 def test_check_of_a_missing_file_says_so(tidegate: Run, tmp_path: Path) -> None:

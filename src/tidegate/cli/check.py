@@ -21,10 +21,18 @@ def check(
     """Check the configuration: exit 0, or 1 with a line `path: reason` for each problem."""
     from tidegate.config.compile import compile_snapshot
     from tidegate.config.load import is_loopback, load_settings
+    from tidegate.errors import ConfigError
     from tidegate.providers.discover import providers_by_name
 
     kinds = providers_by_name()
-    loaded = load_settings(config, os.environ, Path.cwd(), kinds=kinds)
+    try:
+        loaded = load_settings(config, os.environ, Path.cwd(), kinds=kinds)
+    except ConfigError as error:
+        if error.file:
+            print(f"{error.file}:", file=sys.stderr)
+        for path, reason in error.problems:
+            print(f"{path}: {reason}", file=sys.stderr)
+        raise typer.Exit(1) from None
     settings = loaded.settings
     snapshot = compile_snapshot(
         settings, kinds=kinds, generation=1, pepper=bytes(32), data_dir=settings.server.data_dir

@@ -58,8 +58,8 @@ def main() -> None:
     try:
         app(prog_name="tidegate")
     except ConfigError as error:
-        for path, reason in error.problems:
-            print(f"{path}: {reason}", file=sys.stderr)
+        for line in error.lines():
+            print(line, file=sys.stderr)
         sys.exit(1)
 
 

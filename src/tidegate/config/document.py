@@ -105,7 +105,7 @@ def parse_document(data: bytes, name: str) -> Document:
         walk = _Walk()
         walk.visit(node, (), 1)
         if walk.problems:
-            raise ConfigError(walk.problems)
+            raise ConfigError(walk.problems, name)
         content = loader.construct_document(node)
     except yaml.YAMLError as error:
         raise ConfigError([(name, _yaml_reason(error))]) from None

@@ -82,6 +82,7 @@ def load_settings(
     if path is not None and not path.read_bytes().strip():
         # A file that was cut off while it was written must not mean "all defaults".
         raise ConfigError([(str(path), "is empty; write {} if you mean the defaults")])
+    file = "" if path is None else str(path)
     raw = tidy(document.data)
     overlay = Overlay(raw, env, kinds)
     overlay.apply()
@@ -93,7 +94,7 @@ def load_settings(
         settings = Settings.model_validate(raw, context=sources)
     except ValidationError as error:
         found = _merged(found, problems_of(error, Settings))
-        raise ConfigError(problems + _shown(found, document)) from None
+        raise ConfigError(problems + _shown(found, document), file) from None
     problems += _shown(found, document)
     settings = _with_proxies(settings, env, problems)
     settings = _with_data_dir(settings, sources.base_dir)
@@ -101,7 +102,7 @@ def load_settings(
     late = _late_problems(settings, sources.base_dir) + cloud_problems(settings, kinds)
     problems += _shown(late, document)
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError(problems, file)
     settings = _with_absolute_tls(settings, sources.base_dir)
     return Loaded(settings, path, (*warnings, *_risks(settings, kinds, sources)))
 

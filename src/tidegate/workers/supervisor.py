@@ -146,7 +146,7 @@ class Supervisor:
         try:
             self._plan = load_plan(self._overrides, 1)
         except ConfigError as error:
-            lines = "\n".join(f"  {path}: {reason}" for path, reason in error.problems)
+            lines = "\n".join(f"  {line}" for line in error.lines())
             raise StartFailed(f"the configuration cannot be used\n{lines}") from error
         self._log.set_level(self._plan.log_level)
         instance = self._hold(Instance.found(self._plan))
@@ -170,8 +170,7 @@ class Supervisor:
         try:
             plan = load_plan(self._overrides, self._next_generation(), previous=self._plan)
         except ConfigError as error:
-            problems = [f"{path}: {reason}" for path, reason in error.problems]
-            self._log.error("configuration refused, the old one stays", problems=problems)
+            self._log.error("configuration refused, the old one stays", problems=error.lines())
             plan = self._plan
         self._put_in_force(plan)
         for seat in (self._fleet.control, *self._fleet.seats):
@@ -460,7 +459,7 @@ class Supervisor:
         try:
             plan = load_plan(self._overrides, self._next_generation(), previous=self._plan)
         except ConfigError as error:
-            self._reload_ended(None, [f"{path}: {reason}" for path, reason in error.problems])
+            self._reload_ended(None, error.lines())
             return
         for setting in plan.needs_restart:
             self._log.warning("changed, but takes effect only at a restart", setting=setting)
