@@ -38,6 +38,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
             "HOME": str(folder),
             "PYTHONPATH": str(ROOT / "src"),
             "TIDEGATE_KEY": secret[0],
+            "TIDEGATE_URL": gateway.url,
         }
 
         def run(language: str, block: str) -> str:

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -70,6 +71,27 @@ def test_blocks_marked_runnable_run(language: str, block: str, reader: Run) -> N
     output = reader(language, block)
     assert output.strip()
     assert '"error"' not in output
+
+
+def test_the_readme_names_the_address_of_its_examples_once() -> None:
+    """Who has the gateway elsewhere changes one line, and pastes the rest as it is."""
+    readme = (ROOT / "README.md").read_text()
+    assert len(re.findall(r"^export TIDEGATE_URL=http://127.0.0.1:8000 ", readme, re.M)) == 1
+    blocks = _RUNNABLE.findall(readme)
+    assert len(blocks) > 3
+    assert not [text for _, text in blocks if "127.0.0.1" in text]
+
+
+@pytest.mark.process
+def test_a_key_made_as_the_readme_says_is_one_of_the_gateway(reader: Run) -> None:
+    """The command finds the state of the gateway that runs in the same folder."""
+    blocks = _RUNNABLE.findall((ROOT / "README.md").read_text())
+    block = next(text for _, text in blocks if "keys create" in text)
+    secret = reader("sh", block.replace("laptop", "desk")).strip()
+    deadline = time.monotonic() + 10
+    ask = f'curl -s -o /dev/null -w "%{{http_code}}" -H "Authorization: Bearer {secret}"'
+    while reader("sh", f'{ask} "$TIDEGATE_URL/v1/models"') != "200":
+        assert time.monotonic() < deadline
 
 
 @pytest.mark.process
