@@ -28,7 +28,7 @@ from tidegate.edge.head import CHUNKED, check_partial
 from tidegate.edge.head_cache import KnownHead
 from tidegate.edge.http_exchange import HttpExchange, body_too_large
 from tidegate.edge.peer import has_unread_input, is_peer_closed, reset_on_close
-from tidegate.edge.responses import CONTINUE, refusal_answer
+from tidegate.edge.responses import CONTINUE, STATUS_LINES, refusal_answer
 from tidegate.edge.rules import RULES, Refusal, Rule
 from tidegate.errors import BadRequest, BodyTooLarge, GatewayError, RequestTimeout
 
@@ -125,7 +125,8 @@ class Connection(asyncio.Protocol):
         self._peer_trusted = server.proxies.trusts(client_ip)
         self._exchange: HttpExchange | None = None
         self._served = 0
-        # The head of the request before, where the next one may well have the same.
+        # The head of the request before, if the next one may well have the same; None as soon
+        # as anything about this connection is out of the ordinary.
         self._known: KnownHead | None = None
         # Input that no request has taken yet: _buffer[_offset:].
         self._buffer = b""
@@ -177,6 +178,7 @@ class Connection(asyncio.Protocol):
     @override
     def eof_received(self) -> bool:
         """Give an answer that is nearly done `HALF_CLOSE_S`; close in every other state."""
+        self._known = None
         self._eof_at = self.loop.time()
         if self.state in (ANSWERING, BLOCKED) and self.transport.can_write_eof():
             self.deadline = min(self.deadline, self._eof_at + CHECK_S)
@@ -204,6 +206,7 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Pass on that the client reads too slowly, and watch that it reads at all."""
         self.is_write_paused = True
+        self._known = None
         now = self.loop.time()
         self._stall_at = now + STALL_S
         self._stall_bytes = self.transport.get_write_buffer_size()
@@ -228,24 +231,15 @@ class Connection(asyncio.Protocol):
 
         The same as `_next_request` makes of it, in a third of the time. False for any other.
         """
-        server = self.server
         front, back = known.front, known.back
         mark = len(front)
         stop = data.find(b"\r", mark, mark + 20)
         digits = data[mark:stop]
-        if (
-            not data.startswith(front)
-            or not data.startswith(back, stop)
-            or not digits.isdigit()
-            or known.cache is not server.heads
-            or self._skipped_blank_line
-            or self._is_reading_paused
-            or self.is_write_paused
-            or self._eof_at is not None
-        ):
+        if not data.startswith(front) or not data.startswith(back, stop) or not digits.isdigit():
             return False
         length = int(digits)
         start = stop + len(back)
+        server = self.server
         if len(data) - start != length or length > server.caps.max_body_bytes:
             return False
         self._served += 1
@@ -270,6 +264,7 @@ class Connection(asyncio.Protocol):
                 return
             if data[start + 1] == 0x0A:
                 self._skipped_blank_line = True
+                self._known = None
                 self._offset = start = start + 2
                 if len(data) == start:
                     self._buffer, self._offset = b"", 0
@@ -296,13 +291,12 @@ class Connection(asyncio.Protocol):
         except Refusal as refused:
             self.refuse(refused.rule)
             return
-        self._known = None
         if isinstance(known, HeadMemo):
             exchange.memo = known
+            self._known = None
         else:
             exchange.memo = known.memo
-            if known.has_length and not self._peer_trusted:
-                self._known = known
+            self._known = known if self._is_ordinary(known) else None
         if self._peer_trusted and b"x-forwarded-for" in exchange.headers:
             exchange.client_ip = self.server.proxies.client(
                 self.client_ip, exchange.headers[b"x-forwarded-for"]
@@ -323,6 +317,25 @@ class Connection(asyncio.Protocol):
         else:
             self._take_body(exchange, data, start)
         self.server.exchange_started(exchange)
+
+    def _is_ordinary(self, known: KnownHead) -> bool:
+        """Whether another request with this head may take the short ways."""
+        return (
+            known.has_length
+            and known.keep_alive
+            and not known.http_1_0
+            and known.method != b"HEAD"
+            and not self._peer_trusted
+            and not self._is_reading_paused
+            and not self.is_write_paused
+            and not self._input_lost
+            and self._eof_at is None
+            and not self.server.is_draining
+        )
+
+    def leave_short_ways(self) -> None:
+        """Look at everything again: something is out of the ordinary, or rules have changed."""
+        self._known = None
 
     def _await_head(self) -> None:
         """Wait for the rest of a head, unless nothing can come any more."""
@@ -432,6 +445,7 @@ class Connection(asyncio.Protocol):
         """Read no more: where this body ends, and the next request begins, is unknown."""
         self._body = None
         self._input_lost = True
+        self._known = None
         exchange = self._exchange
         if exchange is None:
             self._linger()
@@ -483,6 +497,35 @@ class Connection(asyncio.Protocol):
             and length != CHUNKED
             and not exchange.expects_continue
         )
+
+    def send_whole(self, status: int, headers: bytes, body: bytes) -> bool:
+        """Send a whole answer and wait for the next request, if nothing else is to be done.
+
+        The same as `HttpExchange.answer` does step by step; False where there is more to it.
+        """
+        if (
+            self._known is None
+            or self.state != ANSWERING
+            or self._buffer
+            or status == 204
+            or status == 304
+        ):
+            return False
+        exchange, self._exchange = self._exchange, None
+        server = self.server
+        now = self.loop.time()
+        date = server.date
+        date_line = date.line if now < date.until else date.renew(now)
+        self.transport.write(
+            b"%b%b%bcontent-length: %d\r\n\r\n%b"
+            % (STATUS_LINES[status], date_line, headers, len(body), body)
+        )
+        if self._known is None and exchange is not None:
+            self.exchange_ended(exchange)  # the client is slow
+        else:
+            self.state = HEAD
+            self.deadline = now + server.caps.keep_alive_s
+        return True
 
     def exchange_ended(self, exchange: HttpExchange) -> None:
         """The answer of *exchange* has been written whole."""
@@ -565,6 +608,7 @@ class Connection(asyncio.Protocol):
             fresh_until: Loop time up to which a connection that has not been used yet may
                 still send its first request, which its client was promised to be served.
         """
+        self._known = None
         if self.state == BLOCKED:
             self._close()
         if self.state != HEAD or self._buffer:
@@ -646,6 +690,7 @@ class Connection(asyncio.Protocol):
     def _pause_reading(self) -> None:
         if not self._is_reading_paused and self._eof_at is None:
             self._is_reading_paused = True
+            self._known = None
             self._paused_at = self.loop.time()
             self.transport.pause_reading()
 

@@ -7,7 +7,7 @@ implemented by `edge.connection`; tests implement it in memory.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 
@@ -113,8 +113,8 @@ class FreeExchange(Exchange, Protocol):
 class Front(Protocol):
     """Serves requests that need no task of their own, all of a loop's turn together."""
 
-    def take(self, exchanges: Sequence[FreeExchange]) -> Sequence[FreeExchange]:
-        """Begin to serve; return those that want a task and the handler. Never raises."""
+    def take(self, exchange: FreeExchange) -> None:
+        """Serve *exchange* from the loop's next turn on, or let a task do it."""
 
     def let_go(self, exchange: FreeExchange) -> None:
-        """Give one that was taken, and is not answered yet, to a task."""
+        """Give one that was taken, and has no task yet, to a task."""

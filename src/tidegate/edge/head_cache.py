@@ -27,7 +27,6 @@ class KnownHead:
     """A head's parts, all but the length of its body.
 
     Attributes:
-        cache: Who knows it: under whose caps it is good.
         front: Its bytes up to the digits of the length.
         back: Its bytes behind them, the empty line included.
         memo: What equal heads share.
@@ -35,7 +34,6 @@ class KnownHead:
 
     __slots__ = (
         "back",
-        "cache",
         "front",
         "has_length",
         "headers",
@@ -47,10 +45,7 @@ class KnownHead:
         "query",
     )
 
-    def __init__(
-        self, cache: HeadCache, head: RequestHead, memo: HeadMemo, front: bytes, back: bytes
-    ) -> None:
-        self.cache = cache
+    def __init__(self, head: RequestHead, memo: HeadMemo, front: bytes, back: bytes) -> None:
         self.method = head.method
         self.path = head.path
         self.query = head.query
@@ -134,5 +129,5 @@ class HeadCache:
                 del self._known[next(iter(self._known))]
             mark = key.find(_LENGTH_END) + 7 if has_length else len(key)
             back = key[mark:] + b"\r\n\r\n" if has_length else b""
-            self._known[key] = KnownHead(self, into, memo, key[:mark], back)
+            self._known[key] = KnownHead(into, memo, key[:mark], back)
         return memo

@@ -153,6 +153,8 @@ class HttpExchange(RequestHead, eq=False, kw_only=True):
         if self.disconnected:
             return
         connection = self.connection
+        if len(body) < _JOIN_BELOW_BYTES and connection.send_whole(status, headers, body):
+            return
         self.keep_alive = keep = connection.may_stay(self)
         option = b"" if keep and not self.http_1_0 else KEEP_ALIVE if keep else CLOSE
         lines = (STATUS_LINES[status], connection.server.date.now(), headers, option)

@@ -28,13 +28,26 @@ JSON_TYPE = b"content-type: application/json\r\n"
 
 
 class DateLine:
-    """The Date header line, formatted once a second."""
+    """The Date header line, formatted once a second.
 
-    __slots__ = ("_line", "_second")
+    Attributes:
+        line: `date: …` with its CRLF, good until `until`.
+        until: Loop time in seconds.
+    """
+
+    __slots__ = ("_line", "_second", "line", "until")
 
     def __init__(self) -> None:
         self._second = 0
         self._line = b""
+        self.line = b""
+        self.until = 0.0
+
+    def renew(self, now: float) -> bytes:
+        """Return `line` of the second that begins or runs at the loop time *now*."""
+        self.until = now + 1.0 - time.time() % 1.0
+        self.line = self.now()
+        return self.line
 
     def now(self) -> bytes:
         """Return `date: …` with its CRLF."""

@@ -38,7 +38,7 @@ class Server:
     Attributes:
         caps: Limits and timers; replace them with `configure`.
         handler: Called once for each good head; may be replaced between two requests.
-        front: Asked first, with all requests of a turn at once; None for nobody.
+        front: Is given them first, and leaves to the handler what it does not serve.
         connections: All that were accepted and have not ended, handshakes included.
         running: Exchanges whose handler has not returned.
         idle_runners: Tasks that wait for the next exchange; the one used last is used next.
@@ -98,7 +98,6 @@ class Server:
         self._should_yield = should_yield
         self._on_refusal = on_refusal
         self._on_error = on_error
-        self._arrived: list[HttpExchange] = []
         self._is_listening = False
         self._is_full = False
         self._has_yielded = False
@@ -114,6 +113,8 @@ class Server:
         self.proxies = TrustedProxies(caps.trusted_proxies)
         self.heads = HeadCache(caps)
         self.caps = caps
+        for connection in self.connections:
+            connection.leave_short_ways()
         self._listen_if_room()
 
     def use_tls(self, context: ssl.SSLContext | None) -> None:
@@ -218,17 +219,8 @@ class Server:
         self.running.add(exchange)
         if self.front is None:
             self.run(exchange, self.handler)
-            return
-        arrived = self._arrived
-        if not arrived:
-            self.loop.call_soon(self._serve_arrived)
-        arrived.append(exchange)
-
-    def _serve_arrived(self) -> None:
-        """Let the front take what it can of the requests of this turn; tasks take the rest."""
-        arrived, self._arrived = self._arrived, []
-        for exchange in arrived if self.front is None else self.front.take(arrived):
-            exchange.run(self.handler)
+        else:
+            self.front.take(exchange)
 
     def run(self, exchange: HttpExchange, handler: Handler) -> None:
         """Let a task run *handler* for *exchange*, from the loop's next turn on."""
@@ -309,7 +301,6 @@ class Server:
     async def _end_front(self, front: Front) -> None:
         """Give all that runs without a task to one, which can be cancelled and says why."""
         self.front = None
-        self._serve_arrived()
         for exchange in list(self.running):
             if exchange.task is None:
                 front.let_go(exchange)
