@@ -285,11 +285,8 @@ class Connection(asyncio.Protocol):
         head = self._parser.parse(data[:end], to_head_request=self._to_head_request)
         transport = self._transport
         if (
-            head.framing != "length"
+            not head.is_plain
             or head.length != len(data) - end - 4
-            or head.coding
-            or not head.keep_alive
-            or b"keep-alive" in head.headers
             or self._paused
             or self.keep_alive_s <= 0
             # An answer that came before the whole request was sent leaves the rest of it behind.

@@ -22,7 +22,7 @@ Framing = Literal["length", "chunked", "close", "none"]
 MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_HEADERS: Final = 200
 #: What an answer says of its end and its connection, beside its length; most say nothing.
-_FRAMING: Final = (b"transfer-encoding", b"connection", b"content-encoding")
+_FRAMING: Final = (b"transfer-encoding", b"connection", b"content-encoding", b"keep-alive")
 _MAX_KNOWN_LINES: Final = 512
 _MAX_KNOWN_LINE_BYTES: Final = 128
 
@@ -47,6 +47,7 @@ class Head(msgspec.Struct, frozen=True, gc=False):
         length: Bytes of the body where framing is `length`, else 0.
         keep_alive: Whether the connection may carry another exchange.
         coding: Content coding to be undone, lower case; `b""` for none.
+        is_plain: Framed by its length, and nothing else is said of body or connection.
     """
 
     status: int
@@ -55,6 +56,7 @@ class Head(msgspec.Struct, frozen=True, gc=False):
     length: int
     keep_alive: bool
     coding: bytes
+    is_plain: bool = False
 
 
 class HeadParser:
@@ -64,7 +66,8 @@ class HeadParser:
 
     def __init__(self) -> None:
         self._known: dict[bytes, tuple[bytes, bytes]] = {}
-        self._known_first: dict[bytes, tuple[int, bool]] = {}
+        # Status, whether HTTP/1.1, and whether a body may follow in it.
+        self._known_first: dict[bytes, tuple[int, bool, bool]] = {}
 
     def parse(self, head: bytes, *, to_head_request: bool) -> Head:
         """Check *head* (without its closing blank line) and say how its body is framed.
@@ -73,7 +76,7 @@ class HeadParser:
             ProtocolError: The head breaks a rule or a cap.
         """
         first, *lines = head.split(b"\r\n")
-        status, minor_one = self._known_first.get(first) or self._learn_first(first)
+        status, minor_one, bodied = self._known_first.get(first) or self._learn_first(first)
         if len(lines) > MAX_HEADERS:
             raise ProtocolError("too many headers")
         # Most lines are known: those are looked up without a turn of a loop each.
@@ -85,30 +88,29 @@ class HeadParser:
         headers = dict(pairs)
         if len(headers) != len(lines):
             headers = _join_repeated(pairs)
-        if status < 200:
-            return Head(status, headers, "none", 0, True, b"")
         length = headers.get(b"content-length", b"")
         if (
-            length.isdigit()
+            bodied
+            and length.isdigit()
             and len(length) <= 18
-            and status != 204
-            and status != 304
-            and minor_one
             and not to_head_request
             and headers.keys().isdisjoint(_FRAMING)
         ):
-            return Head(status, headers, "length", int(length), True, b"")
+            return Head(status, headers, "length", int(length), True, b"", True)
+        if status < 200:
+            return Head(status, headers, "none", 0, True, b"")
         return _framed(status, headers, minor_one, to_head_request)
 
-    def _learn_first(self, line: bytes) -> tuple[int, bool]:
+    def _learn_first(self, line: bytes) -> tuple[int, bool, bool]:
         """Check a status line seen for the first time."""
         match = _STATUS_LINE(line)
         if match is None:
             raise ProtocolError("bad status line")
-        pair = (int(match[2]), match[1] == b"1")
+        status, minor_one = int(match[2]), match[1] == b"1"
+        parts = (status, minor_one, minor_one and status >= 200 and status not in (204, 304))
         if len(line) <= _MAX_KNOWN_LINE_BYTES and len(self._known_first) < _MAX_KNOWN_LINES:
-            self._known_first[line] = pair
-        return pair
+            self._known_first[line] = parts
+        return parts
 
     def _learn(self, line: bytes) -> tuple[bytes, bytes]:
         """Check a header line seen for the first time."""

@@ -59,7 +59,7 @@ class Reply(msgspec.Struct, eq=False):
 
     async def wait_for_head(self) -> None:
         """Return when the head has arrived; raises the fault if none will. Called once."""
-        self._listener = None
+        self._listener = self._subject = None
         if self.status == 0 and self._fault is None:
             waiter = self._waiter = self._loop.create_future()
             try:
@@ -87,8 +87,9 @@ class Reply(msgspec.Struct, eq=False):
         if listener is None:
             self.wake()
         else:
-            self._listener = None
-            listener(self._subject)
+            # Not to be kept: it holds this reply, and only the collector finds such circles.
+            subject, self._listener, self._subject = self._subject, None, None
+            listener(subject)
 
     def deliver(self, piece: bytes) -> None:
         """Take the next bytes of the body, never empty."""
@@ -128,8 +129,9 @@ class Reply(msgspec.Struct, eq=False):
             if not waiter.done():
                 waiter.set_result(None)
         elif self._listener is not None:
-            listener, self._listener = self._listener, None
-            listener(self._subject)
+            listener, subject = self._listener, self._subject
+            self._listener = self._subject = None
+            listener(subject)
 
     # What the reader calls.
 
