@@ -12,7 +12,9 @@ from __future__ import annotations
 import asyncio
 import os
 import select
+import stat
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -30,6 +32,13 @@ _MAX_RESTS = 1_000
 #: PIPE_BUF on Linux: a poll for writing promises that this much fits, and lines of several
 #: processes are never mixed within it.
 _ATOMIC_BYTES = 4096
+
+
+def _is_file(descriptor: int) -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(descriptor).st_mode)
+    except OSError:
+        return False
 
 
 class Tap(Protocol):
@@ -196,6 +205,13 @@ class AccessLog:
         if not self._lines or descriptor is None:
             return
         lines, self._lines = self._lines, []
+        if _is_file(descriptor):
+            # Takes any number of lines at once, and never makes a writer wait for a reader.
+            with suppress(OSError):
+                os.write(descriptor, "".join(lines).encode())
+                return
+            self.dropped += len(lines)
+            return
         poll = select.poll()
         poll.register(descriptor, select.POLLOUT)
         start = size = 0

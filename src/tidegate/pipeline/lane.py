@@ -49,6 +49,8 @@ class Lane:
         checks: The limits; None where they depend on more than the key.
         opening: What the ledger's records of its attempts have alike, as `open_frame` takes it.
         log_rest: What their log lines have alike.
+        era: In which keys and configuration are as when it was made.
+        expires: Whether its key will not be good for ever.
         look_s: `time.monotonic()` from which `look_closer` is welcome.
     """
 
@@ -61,7 +63,6 @@ class Lane:
         "_endpoint",
         "_gateway",
         "_input_tokens",
-        "_keys_changes",
         "_latest",
         "_meters",
         "_model_ok",
@@ -73,6 +74,8 @@ class Lane:
         "_upstream_s",
         "checks",
         "endpoint",
+        "era",
+        "expires",
         "foreign",
         "head",
         "limit_headers",
@@ -91,6 +94,7 @@ class Lane:
     def __init__(
         self,
         gateway: Gateway,
+        era: object,
         exchange: FreeExchange,
         plan: HeadPlan,
         endpoint: Endpoint,
@@ -133,7 +137,8 @@ class Lane:
         )
         self.look_s = 0.0
         self._gateway = gateway
-        self._keys_changes = gateway.directory.changes
+        self.era = era
+        self.expires = principal.expires_at_ms is not None
         self._plan = plan
         self.log_rest = gateway.access_log.rest_of(self.call_of(exchange, ""))
         self._meters: TargetMeters = target.meters
@@ -154,14 +159,11 @@ class Lane:
         self._answer_tokens: list[int] = []
         self._latest = (Usage(), 0, 0)
 
-    def holds(self, gateway: Gateway) -> bool:
-        """Whether it is still true: same configuration, same keys, and the key has not expired."""
+    @property
+    def has_expired(self) -> bool:
+        """Whether its key is no longer good."""
         expires_at_ms = self.principal.expires_at_ms
-        return (
-            self.state is gateway.state
-            and self._keys_changes == gateway.directory.changes
-            and (expires_at_ms is None or time_ns() // 1_000_000 < expires_at_ms)
-        )
+        return expires_at_ms is not None and time_ns() // 1_000_000 >= expires_at_ms
 
     def call_of(self, exchange: FreeExchange, request_id: str) -> Call:
         """Return one of its requests as the long way knows it."""

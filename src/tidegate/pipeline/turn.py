@@ -34,7 +34,7 @@ from tidegate.pipeline.attempt_record import WRITE_SAMPLE
 from tidegate.pipeline.call import Call
 from tidegate.pipeline.endpoint import RouteTable
 from tidegate.pipeline.flight import Flight
-from tidegate.pipeline.gateway import Gateway
+from tidegate.pipeline.gateway import Gateway, State
 from tidegate.pipeline.handle import Pipeline, identify, note_decision
 from tidegate.pipeline.head_plan import HeadPlan
 from tidegate.pipeline.landing import Ended, Landing
@@ -72,35 +72,41 @@ class Turns:
         self._routes = routes
         self._pipeline = pipeline
         self._look = look
+        self._arrived: list[FreeExchange] = []
         self._answered: list[Flight] = []
+        self._is_due = False
         self._counting: set[Lane] = set()
+        #: Keys and configuration; the same object as long as both are the same.
+        self._era: tuple[State, int] = (gateway.state, -1)
         self._landing = Landing(gateway, self._counting)
 
     # What the edge and the upstream call.
 
-    def take(self, exchanges: Sequence[FreeExchange]) -> Sequence[FreeExchange]:
+    def take(self, exchange: FreeExchange) -> None:
         """See `edge.exchange.Front.take`."""
-        if len(exchanges) <= MAX_TOGETHER:
-            return self._turn(exchanges)
-        rest: list[FreeExchange] = []
-        for start in range(0, len(exchanges), MAX_TOGETHER):
-            rest += self._turn(exchanges[start : start + MAX_TOGETHER])
-        return rest
+        self._arrived.append(exchange)
+        if not self._is_due:
+            self._is_due = True
+            self.gateway.loop.call_soon(self._turn)
 
     def let_go(self, exchange: FreeExchange) -> None:
         """See `edge.exchange.Front.let_go`."""
         flight = exchange.watcher
-        if isinstance(flight, Flight) and not flight.has_task:
-            self.hand_over(flight)
+        if isinstance(flight, Flight):
+            if not flight.has_task:
+                self.hand_over(flight)
+        elif exchange in self._arrived:
+            self._arrived.remove(exchange)
+            exchange.run(self._pipeline)
 
     def note_answer(self, flight: Flight) -> None:
         """Look at the answer to *flight* in the loop's next turn, together with others."""
         if flight.has_task:
             return
-        answered = self._answered
-        if not answered:
-            self.gateway.loop.call_soon(self._turn, ())
-        answered.append(flight)
+        self._answered.append(flight)
+        if not self._is_due:
+            self._is_due = True
+            self.gateway.loop.call_soon(self._turn)
 
     def hand_over(self, flight: Flight) -> None:
         """Let a task go on with a request that was sent."""
@@ -116,18 +122,24 @@ class Turns:
 
     # One turn of the loop.
 
-    def _turn(self, exchanges: Sequence[FreeExchange]) -> Sequence[FreeExchange]:
-        """End what was answered, begin what has come; return what wants a task."""
+    def _turn(self) -> None:
+        """End what was answered, begin what has come."""
+        self._is_due = False
         answered, self._answered = self._answered, []
+        arrived = self._arrived
+        if len(arrived) > MAX_TOGETHER:
+            self._arrived = arrived[MAX_TOGETHER:]
+            arrived = arrived[:MAX_TOGETHER]
+            self._is_due = True
+            self.gateway.loop.call_soon(self._turn)
+        else:
+            self._arrived = []
         ended: list[Ended] = []
         settles: list[bytes] = []
         if answered:
             for flight in self._landing.land(answered, ended, settles):
                 self.hand_over(flight)
-        begun: list[Flight] = []
-        rest: list[FreeExchange] = []
-        if exchanges:
-            begun = self._admit(self._begin(exchanges, rest), rest)
+        begun = self._admit(self._begin(arrived)) if arrived else []
         for lane in self._counting:
             lane.flush()
         self._counting.clear()
@@ -138,14 +150,20 @@ class Turns:
             exchange.done()
         if begun:
             self._send(begun)
-        return rest
 
-    def _begin(self, exchanges: Sequence[FreeExchange], rest: list[FreeExchange]) -> list[Flight]:
-        """Find out who asks for what, and where it may go; nothing is used or counted yet."""
+    def _begin(self, exchanges: Sequence[FreeExchange]) -> list[Flight]:
+        """Find out who asks for what, and where it may go; nothing is used or counted yet.
+
+        What is not plain goes to a task.
+        """
         gateway = self.gateway
         if gateway.tracer is not None or gateway.watches_objects(gateway.state):
-            rest += exchanges
+            for exchange in exchanges:
+                exchange.run(self._pipeline)
             return []
+        now = (gateway.state, gateway.directory.changes)
+        if now != self._era:
+            self._era = now
         speaking = self._look()
         begun: list[Flight] = []
         for exchange in exchanges:
@@ -157,7 +175,7 @@ class Turns:
             except Exception:
                 log.exception("the short way failed")
             if flight is None:
-                rest.append(exchange)
+                exchange.run(self._pipeline)
             else:
                 begun.append(flight)
         return begun
@@ -175,7 +193,7 @@ class Turns:
         if request.stream:
             return None
         lane = plan.lanes.get(request.model)
-        if lane is None or not lane.holds(gateway):
+        if lane is None or lane.era is not self._era or (lane.expires and lane.has_expired):
             found = self._find_lane(exchange, plan, request)
             if found is None:
                 return None
@@ -221,15 +239,17 @@ class Turns:
         lanes = plan.lanes
         key = request.model if only else (request.model, target)
         lane = lanes.get(key)
-        if lane is None or not lane.holds(gateway):
+        if lane is None or lane.era is not self._era:
             if target.pool is None or target.signer is not None:
                 return None
             if len(lanes) >= MAX_LANES:
                 lanes.clear()
-            lane = lanes[key] = Lane(gateway, exchange, plan, endpoint, principal, route, target)
+            lane = lanes[key] = Lane(
+                gateway, self._era, exchange, plan, endpoint, principal, route, target
+            )
         return lane, order
 
-    def _admit(self, begun: list[Flight], rest: list[FreeExchange]) -> list[Flight]:
+    def _admit(self, begun: list[Flight]) -> list[Flight]:
         """Pass all limits of all requests, or answer 429; return those that may be sent."""
         limited = [flight for flight in begun if flight.checks]
         if limited:
@@ -237,7 +257,7 @@ class Turns:
             if decisions is None:  # another worker has the lock: their tasks will wait for it
                 for flight in begun:
                     flight.lane.pool.release(flight.connection)
-                    rest.append(flight.exchange)
+                    flight.exchange.run(self._pipeline)
                 return []
             for flight, decision in zip(limited, decisions, strict=True):
                 flight.decision = decision
