@@ -20,6 +20,7 @@ import msgspec
 FORMAT_VERSION: Final = 1
 MAX_RECORD_BYTES: Final = 4096
 """Longest payload. What is longer on disk is no record."""
+_TOO_LONG: Final = MAX_RECORD_BYTES + 1
 
 MAX_COUNT: Final = (1 << 32) - 1
 MAX_NANO_USD: Final = (1 << 46) - 1
@@ -190,21 +191,19 @@ def cut(data: bytes, offset: int, max_records: int) -> tuple[list[bytes], int, S
     payloads: list[bytes] = []
     take = payloads.append
     size = len(data)
-    while offset < size and len(payloads) < max_records:
-        start = offset + FRAME_BYTES
-        if start > size:
-            return payloads, offset, "partial"
-        length, checksum = _unpack_frame(data, offset)
-        if not 0 < length <= MAX_RECORD_BYTES:
-            return payloads, offset, "bad"
-        end = start + length
-        if end > size:
-            return payloads, offset, "partial"
-        payload = data[start:end]
-        if crc32(payload, length) != checksum:
-            return payloads, offset, "bad"
-        offset = end
-        take(payload)
+    try:
+        for _ in range(max_records):
+            length, checksum = _unpack_frame(data, offset)
+            start = offset + FRAME_BYTES
+            end = start + length
+            payload = data[start:end]
+            if crc32(payload, length) != checksum or end > size or not 0 < length < _TOO_LONG:
+                torn = end > size and 0 < length < _TOO_LONG
+                return payloads, offset, "partial" if torn else "bad"
+            take(payload)
+            offset = end
+    except struct.error:  # less than a frame is left
+        return payloads, offset, "end" if offset == size else "partial"
     return payloads, offset, "end"
 
 
