@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from tidegate.config.snapshot import EdgeSnapshot
 from tidegate.edge.connection import Connection
+from tidegate.edge.ordinary import OrdinaryConnection
 from tidegate.edge.exchange import Exchange
 from tidegate.edge.server import Server
 from tidegate.sweep import Sweep
@@ -269,7 +270,7 @@ class Client:
 
     def __init__(self, edge: Edge, client_ip: str) -> None:
         self.edge = edge
-        self.connection = Connection(edge.server, None, client_ip)
+        self.connection = OrdinaryConnection(edge.server, None, client_ip)
         edge.server.connections.add(self.connection)
         self.transport = MemoryTransport(edge.loop)
         self.transport.protocol = self.connection

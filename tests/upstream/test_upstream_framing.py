@@ -90,9 +90,7 @@ class Fed:
         self.adopted = self.connection.adopt()
         if early:
             return
-        self.reply = self.connection.start(
-            method + b" / HTTP/1.1\r\n\r\n", b"", now=0.0, total=1e9, first_byte_s=1e9
-        )
+        self.reply = self.connection.start(method + b" / HTTP/1.1\r\n\r\n", b"", 0.0, 1e9, 1e9)
 
     def feed(self, *packets: bytes, eof: bool = False) -> "Fed":
         for packet in packets:

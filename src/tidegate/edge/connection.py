@@ -28,7 +28,7 @@ from tidegate.edge.head import CHUNKED, check_partial
 from tidegate.edge.head_cache import KnownHead
 from tidegate.edge.http_exchange import HttpExchange, body_too_large
 from tidegate.edge.peer import has_unread_input, is_peer_closed, reset_on_close
-from tidegate.edge.responses import CONTINUE, STATUS_LINES, refusal_answer
+from tidegate.edge.responses import CONTINUE, refusal_answer
 from tidegate.edge.rules import RULES, Refusal, Rule
 from tidegate.errors import BadRequest, BodyTooLarge, GatewayError, RequestTimeout
 
@@ -81,6 +81,8 @@ class Connection(asyncio.Protocol):
         state: One of the states above.
         deadline: Watched by the sweep.
         is_write_paused: The write buffer is above its high-water mark.
+        known: The head of the request before, if the next one may well have the same; None as
+            soon as anything about this connection is out of the ordinary.
     """
 
     __slots__ = (
@@ -93,7 +95,6 @@ class Connection(asyncio.Protocol):
         "_head_since",
         "_input_lost",
         "_is_reading_paused",
-        "_known",
         "_offset",
         "_paused_at",
         "_peer_trusted",
@@ -106,6 +107,7 @@ class Connection(asyncio.Protocol):
         "client_ip",
         "deadline",
         "is_write_paused",
+        "known",
         "loop",
         "server",
         "state",
@@ -125,9 +127,7 @@ class Connection(asyncio.Protocol):
         self._peer_trusted = server.proxies.trusts(client_ip)
         self._exchange: HttpExchange | None = None
         self._served = 0
-        # The head of the request before, if the next one may well have the same; None as soon
-        # as anything about this connection is out of the ordinary.
-        self._known: KnownHead | None = None
+        self.known: KnownHead | None = None
         # Input that no request has taken yet: _buffer[_offset:].
         self._buffer = b""
         self._offset = 0
@@ -163,8 +163,6 @@ class Connection(asyncio.Protocol):
             if self._buffer:
                 self._buffer += data
             else:
-                if self._known is not None and self._take_known(data, self._known):
-                    return
                 self._buffer = data
                 self._head_since = self.loop.time()
             self._next_request()
@@ -178,7 +176,7 @@ class Connection(asyncio.Protocol):
     @override
     def eof_received(self) -> bool:
         """Give an answer that is nearly done `HALF_CLOSE_S`; close in every other state."""
-        self._known = None
+        self.known = None
         self._eof_at = self.loop.time()
         if self.state in (ANSWERING, BLOCKED) and self.transport.can_write_eof():
             self.deadline = min(self.deadline, self._eof_at + CHECK_S)
@@ -206,7 +204,7 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Pass on that the client reads too slowly, and watch that it reads at all."""
         self.is_write_paused = True
-        self._known = None
+        self.known = None
         now = self.loop.time()
         self._stall_at = now + STALL_S
         self._stall_bytes = self.transport.get_write_buffer_size()
@@ -226,34 +224,6 @@ class Connection(asyncio.Protocol):
 
     # Heads
 
-    def _take_known(self, data: bytes, known: KnownHead) -> bool:
-        """Take a request with the head of the one before, if *data* is that and nothing else.
-
-        The same as `_next_request` makes of it, in a third of the time. False for any other.
-        """
-        front, back = known.front, known.back
-        mark = len(front)
-        stop = data.find(b"\r", mark, mark + 20)
-        digits = data[mark:stop]
-        if not data.startswith(front) or not data.startswith(back, stop) or not digits.isdigit():
-            return False
-        length = int(digits)
-        start = stop + len(back)
-        server = self.server
-        if len(data) - start != length or length > server.caps.max_body_bytes:
-            return False
-        self._served += 1
-        self._exchange = exchange = HttpExchange(
-            known.method, known.path, known.query, known.headers, known.http_1_0,
-            known.keep_alive, length, False,
-            connection=self, started_at=monotonic(), client_ip=self.client_ip, memo=known.memo,
-            body=data[start:],
-        )  # fmt: skip
-        self.state = ANSWERING
-        self.deadline = math.inf
-        server.exchange_started(exchange)
-        return True
-
     def _next_request(self) -> None:
         """Parse the next head of the buffer, if it is whole, and start its handler."""
         data, start = self._buffer, self._offset
@@ -264,7 +234,7 @@ class Connection(asyncio.Protocol):
                 return
             if data[start + 1] == 0x0A:
                 self._skipped_blank_line = True
-                self._known = None
+                self.known = None
                 self._offset = start = start + 2
                 if len(data) == start:
                     self._buffer, self._offset = b"", 0
@@ -293,10 +263,10 @@ class Connection(asyncio.Protocol):
             return
         if isinstance(known, HeadMemo):
             exchange.memo = known
-            self._known = None
+            self.known = None
         else:
             exchange.memo = known.memo
-            self._known = known if self._is_ordinary(known) else None
+            self.known = known if self._is_ordinary(known) else None
         if self._peer_trusted and b"x-forwarded-for" in exchange.headers:
             exchange.client_ip = self.server.proxies.client(
                 self.client_ip, exchange.headers[b"x-forwarded-for"]
@@ -335,7 +305,7 @@ class Connection(asyncio.Protocol):
 
     def leave_short_ways(self) -> None:
         """Look at everything again: something is out of the ordinary, or rules have changed."""
-        self._known = None
+        self.known = None
 
     def _await_head(self) -> None:
         """Wait for the rest of a head, unless nothing can come any more."""
@@ -445,7 +415,7 @@ class Connection(asyncio.Protocol):
         """Read no more: where this body ends, and the next request begins, is unknown."""
         self._body = None
         self._input_lost = True
-        self._known = None
+        self.known = None
         exchange = self._exchange
         if exchange is None:
             self._linger()
@@ -499,33 +469,8 @@ class Connection(asyncio.Protocol):
         )
 
     def send_whole(self, status: int, headers: bytes, body: bytes) -> bool:
-        """Send a whole answer and wait for the next request, if nothing else is to be done.
-
-        The same as `HttpExchange.answer` does step by step; False where there is more to it.
-        """
-        if (
-            self._known is None
-            or self.state != ANSWERING
-            or self._buffer
-            or status == 204
-            or status == 304
-        ):
-            return False
-        exchange, self._exchange = self._exchange, None
-        server = self.server
-        now = self.loop.time()
-        date = server.date
-        date_line = date.line if now < date.until else date.renew(now)
-        self.transport.write(
-            b"%b%b%bcontent-length: %d\r\n\r\n%b"
-            % (STATUS_LINES[status], date_line, headers, len(body), body)
-        )
-        if self._known is None and exchange is not None:
-            self.exchange_ended(exchange)  # the client is slow
-        else:
-            self.state = HEAD
-            self.deadline = now + server.caps.keep_alive_s
-        return True
+        """Do all that `HttpExchange.answer` does, in one step; False where it is to do it."""
+        return False
 
     def exchange_ended(self, exchange: HttpExchange) -> None:
         """The answer of *exchange* has been written whole."""
@@ -608,7 +553,7 @@ class Connection(asyncio.Protocol):
             fresh_until: Loop time up to which a connection that has not been used yet may
                 still send its first request, which its client was promised to be served.
         """
-        self._known = None
+        self.known = None
         if self.state == BLOCKED:
             self._close()
         if self.state != HEAD or self._buffer:
@@ -690,7 +635,7 @@ class Connection(asyncio.Protocol):
     def _pause_reading(self) -> None:
         if not self._is_reading_paused and self._eof_at is None:
             self._is_reading_paused = True
-            self._known = None
+            self.known = None
             self._paused_at = self.loop.time()
             self.transport.pause_reading()
 

@@ -103,11 +103,18 @@ Handler = Callable[[Exchange], Awaitable[None]]
 class FreeExchange(Exchange, Protocol):
     """A request that no task works on yet."""
 
+    @property
+    def is_answered(self) -> bool:
+        """Whether its answer was ended or aborted."""
+
     def run(self, handler: Handler) -> None:
         """Let *handler* serve this request in a task, from the loop's next turn on."""
 
     def done(self) -> None:
         """Say that this request was served, without any task."""
+
+    def finish(self, status: int, headers: bytes, body: bytes) -> None:
+        """The same as `answer` and `done`."""
 
 
 class Front(Protocol):

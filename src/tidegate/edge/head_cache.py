@@ -29,16 +29,20 @@ class KnownHead:
     Attributes:
         front: Its bytes up to the digits of the length.
         back: Its bytes behind them, the empty line included.
+        mark: Length of `front`.
+        back_bytes: Length of `back`.
         memo: What equal heads share.
     """
 
     __slots__ = (
         "back",
+        "back_bytes",
         "front",
         "has_length",
         "headers",
         "http_1_0",
         "keep_alive",
+        "mark",
         "memo",
         "method",
         "path",
@@ -55,6 +59,8 @@ class KnownHead:
         self.memo = memo
         self.front = front
         self.back = back
+        self.mark = len(front)
+        self.back_bytes = len(back)
         self.has_length = back != b""
 
 

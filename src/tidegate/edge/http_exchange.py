@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _UNANSWERED, _STREAMING, _ANSWERED = 0, 1, 2
 
-_JOIN_BELOW_BYTES = 8 * 1024
+JOIN_BELOW_BYTES = 8 * 1024
 """Pieces below this are copied into one buffer: cheaper than three entries of a writev."""
 
 
@@ -138,6 +138,12 @@ class HttpExchange(RequestHead, eq=False, kw_only=True):
         self._watcher = None
         self.connection.server.exchange_done(self)
 
+    def finish(self, status: int, headers: bytes, body: bytes) -> None:
+        """See `FreeExchange.finish`."""
+        self._watcher = None
+        self.answer(status, headers, body)
+        self.connection.server.exchange_done(self)
+
     # The answer
 
     @property
@@ -153,7 +159,7 @@ class HttpExchange(RequestHead, eq=False, kw_only=True):
         if self.disconnected:
             return
         connection = self.connection
-        if len(body) < _JOIN_BELOW_BYTES and connection.send_whole(status, headers, body):
+        if connection.send_whole(status, headers, body):
             return
         self.keep_alive = keep = connection.may_stay(self)
         option = b"" if keep and not self.http_1_0 else KEEP_ALIVE if keep else CLOSE
@@ -165,7 +171,7 @@ class HttpExchange(RequestHead, eq=False, kw_only=True):
             head = b"%b%b%b%bcontent-length: %d\r\n\r\n" % (*lines, len(body))
             if self.method == b"HEAD":
                 body = b""
-        if len(body) < _JOIN_BELOW_BYTES:
+        if len(body) < JOIN_BELOW_BYTES:
             connection.transport.write(head + body)
         else:
             connection.transport.writelines((head, body))
@@ -210,7 +216,7 @@ class HttpExchange(RequestHead, eq=False, kw_only=True):
             out.append(data)
         else:
             size = len(data)
-            if size < _JOIN_BELOW_BYTES:
+            if size < JOIN_BELOW_BYTES:
                 out.append(b"%x\r\n%b\r\n" % (size, data))
             else:
                 out += (b"%x\r\n" % size, data, b"\r\n")

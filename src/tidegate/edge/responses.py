@@ -21,6 +21,9 @@ STATUS_LINES = {
 }
 """Status → first line of an answer. Also to HTTP/1.0 requests, as RFC 9112 2.5 asks."""
 
+BODY_LINES = {status: line for status, line in STATUS_LINES.items() if status not in (204, 304)}
+"""Those of answers that have a body."""
+
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 CLOSE = b"connection: close\r\n"
 KEEP_ALIVE = b"connection: keep-alive\r\n"

@@ -14,6 +14,7 @@ from tidegate.edge.exchange import Front, Handler
 from tidegate.edge.forwarded import TrustedProxies
 from tidegate.edge.head_cache import HeadCache
 from tidegate.edge.http_exchange import HttpExchange
+from tidegate.edge.ordinary import OrdinaryConnection
 from tidegate.edge.responses import DateLine
 from tidegate.edge.rules import Rule
 from tidegate.edge.runner import Runner
@@ -177,7 +178,7 @@ class Server:
             client_ip = address[0].removeprefix("::ffff:")
             with contextlib.suppress(OSError):  # the client may already have reset it
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection = Connection(self, sock, client_ip)
+        connection = OrdinaryConnection(self, sock, client_ip)
         self.connections.add(connection)
         task = self.loop.create_task(self._attach(connection, sock))
         self._attaching.add(task)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 EXEMPLAR_EVERY_S = 1.0
@@ -146,8 +146,8 @@ class HistogramSeries:
             cells[self._first + bisect_left(self._bounds, value)] += 1.0
             cells[self._sum] += value
 
-    def observe_all(self, values: list[float]) -> None:
-        """Count all *values*, and empty the list: 0.12 µs each, where `observe` takes 0.2."""
+    def observe_all(self, values: Sequence[float]) -> None:
+        """Count all *values*: 0.12 µs each, where `observe` takes 0.2."""
         if not values:
             return
         if min(values) >= 0.0 and max(values) < _LARGEST:
@@ -158,7 +158,6 @@ class HistogramSeries:
         else:
             for value in values:
                 self.observe(value)
-        values.clear()
 
     def exemplify(self, value: float, now_s: float, label: str, text: str) -> None:
         """Keep *value*, just observed, as its bucket's example: at most one a second.

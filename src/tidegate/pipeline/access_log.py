@@ -14,6 +14,7 @@ import os
 import select
 import stat
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
@@ -22,7 +23,6 @@ import msgspec
 from tidegate.pipeline.call import Call
 
 if TYPE_CHECKING:
-    from tidegate.dialects.usage import Usage
     from tidegate.routing.target import Target
 
 _FLUSH_S = 0.1
@@ -39,6 +39,12 @@ def _is_file(descriptor: int) -> bool:
         return stat.S_ISREG(os.fstat(descriptor).st_mode)
     except OSError:
         return False
+
+
+PlainCall = tuple[str, str, int, int, int, float, float, str]
+"""A call that was answered well, in one attempt and whole: its request id, its client's address,
+its status, input and output tokens, seconds from its first byte to its answer and those of them
+spent waiting for the provider, and the end of its line (from `rest_of`)."""
 
 
 class Tap(Protocol):
@@ -120,42 +126,32 @@ class AccessLog:
             line += f',"limit":{self._quote(decision.refused_by.name)}'
         self._add(line + self.rest_of(call))
 
-    def note_plain(
-        self,
-        stamp: str,
-        call_id: str,
-        client_ip: str,
-        status: int,
-        usage: Usage,
-        duration_s: float,
-        upstream_s: float,
-        rest: str,
-    ) -> None:
-        """Add the line of a call that was answered well, in one attempt and whole.
-
-        Args:
-            stamp: From `stamp`, of now.
-            call_id: Its request id.
-            client_ip: Its client's address.
-            status: What it was answered with.
-            usage: As the provider told it; tokens alone.
-            duration_s: From its first byte to now.
-            upstream_s: Of it, spent waiting.
-            rest: From `rest_of`.
-        """
+    def note_plain(self, stamp: str, calls: Sequence[PlainCall]) -> None:
+        """Add the lines of *calls*, at the time *stamp* (from `stamp`)."""
         if self._descriptor is None:
             return
-        if len(self._lines) >= _MAX_PENDING_LINES:
-            self.dropped += 1
-            return
-        self._lines.append(
+        room = _MAX_PENDING_LINES - len(self._lines)
+        if len(calls) > room:
+            self.dropped += len(calls) - room
+            calls = calls[:room]
+        self._lines += [
             f'{{"ts":"{stamp}","level":"info","event":"request",'
             f'"request_id":"{call_id}","status":{status},"outcome":"ok",'
             f'"duration_ms":{duration_s * 1e3:.3f},"client_ip":"{client_ip}",'
             f'"attempts":1,"upstream_ms":{upstream_s * 1e3:.3f},'
-            f'"input_tokens":{usage.input_tokens},"output_tokens":{usage.output_tokens}{rest}'
-        )
-        if self._timer is None:
+            f'"input_tokens":{input_tokens},"output_tokens":{output_tokens}{rest}'
+            for (
+                call_id,
+                client_ip,
+                status,
+                input_tokens,
+                output_tokens,
+                duration_s,
+                upstream_s,
+                rest,
+            ) in calls
+        ]
+        if self._timer is None and self._lines:
             self._timer = self._loop.call_later(_FLUSH_S, self.flush)
 
     def _add(self, line: str) -> None:

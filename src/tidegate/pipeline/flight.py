@@ -47,7 +47,7 @@ class Flight(msgspec.Struct, eq=False):
         recorded: Whether it has one.
         sent_at: `time.monotonic()`.
         deadline: Loop time at which it is over.
-        has_task: Whether it has gone over to a task.
+        has_task: Whether it has left the short way: a task has it, or it was refused.
     """
 
     turns: Turns
@@ -70,6 +70,11 @@ class Flight(msgspec.Struct, eq=False):
     deadline: float = 0.0
     has_task: bool = False
     _record: AttemptRecord | None = None
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether its connection carries it."""
+        return self.sent_at > 0.0
 
     @property
     def call(self) -> Call:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from time import monotonic, time_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from tidegate.dialects.usage import Usage
 from tidegate.errors import GatewayError
@@ -17,9 +17,13 @@ from tidegate.pipeline.settle import settle
 
 if TYPE_CHECKING:
     from tidegate.edge.exchange import FreeExchange
+    from tidegate.pipeline.access_log import PlainCall
     from tidegate.pipeline.lane import Lane
 
 log = logging.getLogger("tidegate.pipeline")
+
+Landed = tuple[Flight, bytes, Usage, bytes]
+"""`(flight, body for the client, usage, header lines of ours)`."""
 
 Ended = tuple["FreeExchange", int, bytes, bytes]
 """`(exchange, status, header lines, body)` of an answer that may leave."""
@@ -48,88 +52,103 @@ class Landing:
             settles: Gets the ledger's records of the ends.
         """
         gateway = self._gateway
-        rest: list[Flight] = []
         arrived_s = monotonic()
         # Somebody wants to know more of each request than a lane counts.
-        stamp = gateway.access_log.stamp()
         is_watched = gateway.access_log.tap is not None or gateway.meters.identities is not None
+        plain: list[Landed] = []
+        rest: list[Flight] = []
         for flight in answered:
             if flight.has_task:
                 continue
-            try:
-                read = self._read(flight)
-            except GatewayError:
-                read = None  # is raised again by the task, which answers it
-            except Exception:
-                log.exception("the short way failed")
-                read = None
+            read = self._read(flight)
             if read is None:
                 rest.append(flight)
-                continue
-            whole, usage, note = read
-            if usage is None or is_watched:
-                end = self._end_watched(flight, whole, usage, note, arrived_s, settles)
+            elif read[2] is None or is_watched:
+                ended.append(self._end_watched(*read, arrived_s, settles))
             else:
-                end = self._end_plain(flight, whole, usage, note, arrived_s, stamp, settles)
-            ended.append(end)
+                plain.append(cast("Landed", read))
+        if plain:
+            self._end_plain(plain, arrived_s, ended, settles)
         gateway.meters.in_flight.dec(len(ended))
         return rest
 
-    def _read(self, flight: Flight) -> tuple[bytes, Usage | None, bytes] | None:
-        """Return what the client will get, its usage, and a line on what was lost."""
+    def _read(self, flight: Flight) -> tuple[Flight, bytes, Usage | None, bytes] | None:
+        """Return what the client will get, its usage, and a line on what was lost.
+
+        None for what a task has to look at: a fault that it will meet again, and answer.
+        """
         reply = flight.reply
-        whole = reply.whole
-        if whole is None or (reply.status != 200 and reply.status != 201):
+        whole, status = reply.whole, reply.status
+        if whole is None or (status != 200 and status != 201):
             return None
         translation = flight.translation
-        if translation is None:
-            return whole, flight.lane.usage_of(whole), b""
-        return understand(self._gateway, flight.call, whole, translation)
+        try:
+            if translation is None:
+                return flight, whole, flight.lane.usage_of(whole), b""
+            return flight, *understand(self._gateway, flight.call, whole, translation)
+        except GatewayError:
+            return None
+        except Exception:
+            log.exception("the short way failed")
+            return None
 
     def _end_plain(
-        self,
-        flight: Flight,
-        whole: bytes,
-        usage: Usage,
-        note: bytes,
-        arrived_s: float,
-        stamp: str,
-        settles: list[bytes],
-    ) -> Ended:
-        """Count, log and settle a request, by no more than numbers."""
-        gateway, lane, exchange, reply = self._gateway, flight.lane, flight.exchange, flight.reply
-        target, decision = lane.target, flight.decision
-        status, headers = reply.status, reply.headers
-        size = len(whole)
-        price = target.price
-        cost_nano_usd = None if price is None else price.cost_nano_usd(usage)
-        now_s = monotonic()
-        duration_s = now_s - exchange.started_at
-        upstream_s = arrived_s - flight.sent_at
-        lane.end(usage, cost_nano_usd, duration_s, upstream_s, status, len(flight.body), size)
-        self._counting.add(lane)
-        if flight.recorded:
-            settles.append(_settle_frame(flight, usage, status, cost_nano_usd, size))
-        gateway.access_log.note_plain(
-            stamp,
-            flight.request_id,
-            exchange.client_ip,
-            status,
-            usage,
-            duration_s,
-            upstream_s,
-            lane.log_rest,
-        )
-        lines = b"x-request-id: %b\r\n" % flight.request_id.encode()
-        if decision is not None:
-            if decision.holds:
-                # Before the last byte: the client's next request must find its place free.
-                decision.release()
-            if decision.states:
-                lines += lane.limit_headers(decision.states)
-        if now_s >= lane.look_s:
-            lane.look_closer(flight.call, headers, duration_s, now_s)
-        return exchange, status, lines + answer_lines(headers, target, note), whole
+        self, landed: list[Landed], arrived_s: float, ended: list[Ended], settles: list[bytes]
+    ) -> None:
+        """Count, log and settle requests, by no more than numbers."""
+        access_log, counting = self._gateway.access_log, self._counting
+        now_ms = time_ns() // 1_000_000
+        calls: list[PlainCall] = []
+        for flight, whole, usage, note in landed:
+            lane, exchange, reply = flight.lane, flight.exchange, flight.reply
+            name, status, headers = flight.request_id, reply.status, reply.headers
+            decision, size = flight.decision, len(whole)
+            tokens_in, tokens_out = usage.input_tokens, usage.output_tokens
+            cached, written, reasoning = (
+                usage.cached_input_tokens,
+                usage.cache_write_tokens,
+                usage.reasoning_tokens,
+            )
+            price = lane.target.price
+            cost_nano_usd = None if price is None else price.cost_nano_usd(usage)
+            now_s = monotonic()
+            duration_s = now_s - exchange.started_at
+            upstream_s = arrived_s - flight.sent_at or 1e-9
+            lane.ended.append(
+                (tokens_in, tokens_out, cost_nano_usd, duration_s, upstream_s, status)
+            )
+            lane.latest = (usage, len(flight.body), size)
+            if cached or written or reasoning:
+                lane.count_parts(usage)
+            counting.add(lane)
+            if flight.recorded:
+                settles.append(
+                    settle_frame(
+                        name + FIRST_ATTEMPT, now_ms, "ok", status, tokens_in, cached, written,
+                        tokens_out, reasoning, "provider", cost_nano_usd, None,
+                        now_ms - flight.opened_ms, size,
+                    )
+                )  # fmt: skip
+            calls.append(
+                (name, exchange.client_ip, status, tokens_in, tokens_out, duration_s, upstream_s,
+                 lane.log_rest)
+            )  # fmt: skip
+            limits = b""
+            if decision is not None:
+                if decision.holds:
+                    # Before the last byte: the client's next request must find its place free.
+                    decision.release()
+                if decision.states:
+                    limits = lane.limit_headers(decision.states)
+            if now_s >= lane.look_s:
+                lane.look_closer(flight.call, headers, duration_s, now_s)
+            lines = b"x-request-id: %b\r\n%b%b" % (
+                name.encode(),
+                limits,
+                answer_lines(headers, lane.target, note),
+            )
+            ended.append((exchange, status, lines, whole))
+        access_log.note_plain(access_log.stamp(), calls)
 
     def _end_watched(
         self,
@@ -159,25 +178,3 @@ class Landing:
             lines + answer_lines(reply.headers, record.target, note),
             whole,
         )
-
-
-def _settle_frame(
-    flight: Flight, usage: Usage, status: int, cost_nano_usd: int | None, size: int
-) -> bytes:
-    now_ms = time_ns() // 1_000_000
-    return settle_frame(
-        flight.request_id + FIRST_ATTEMPT,
-        now_ms,
-        "ok",
-        status,
-        usage.input_tokens,
-        usage.cached_input_tokens,
-        usage.cache_write_tokens,
-        usage.output_tokens,
-        usage.reasoning_tokens,
-        "provider",
-        cost_nano_usd,
-        None,
-        now_ms - flight.opened_ms,
-        size,
-    )

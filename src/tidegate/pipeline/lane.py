@@ -8,11 +8,12 @@ lane holds all that. It grants nothing: it is made anew when keys or configurati
 
 from __future__ import annotations
 
-from operator import sub
+from operator import sub, truediv
 from time import time_ns
 from typing import TYPE_CHECKING
 
 from tidegate.dialects.usage import Usage
+from tidegate.ledger.frames import Openings
 from tidegate.pipeline.call import Call
 from tidegate.pipeline.meters import exemplar_of
 
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
 
 MAX_LANES = 16
 """Models remembered for one head; clients choose the names, so there is an end."""
+
+Tally = tuple[int, int, int | None, float, float, int]
+"""What a request that was answered well adds to the series: input and output tokens, cost in
+1e-9 USD (None where the model has no price), seconds from its first byte to its answer, of those
+the ones between sending and answer (more than none), and its status: 200 or 201."""
 
 
 class Lane:
@@ -47,7 +53,11 @@ class Lane:
         limit_headers: Writes the limits' header lines.
         foreign: What a body may not hold, if it is to be passed on as it is.
         checks: The limits; None where they depend on more than the key.
-        opening: What the ledger's records of its attempts have alike, as `open_frame` takes it.
+        openings: Makes the ledger's records of its attempts' beginnings.
+        admitted: How many have passed their limits since the last `flush`.
+        ended: What was answered well since then, as `Tally` says.
+        latest: Usage of the last of those, length of the body that its provider was sent, and
+            of the one that its client is sent.
         log_rest: What their log lines have alike.
         era: In which keys and configuration are as when it was made.
         expires: Whether its key will not be good for ever.
@@ -55,33 +65,26 @@ class Lane:
     """
 
     __slots__ = (
-        "_admitted",
-        "_answer_tokens",
-        "_cost_nano_usd",
-        "_created",
-        "_durations_s",
         "_endpoint",
         "_gateway",
-        "_input_tokens",
-        "_latest",
         "_meters",
         "_model_ok",
         "_ok",
-        "_output_tokens",
         "_passed",
         "_plan",
-        "_unpriced",
-        "_upstream_s",
+        "admitted",
         "checks",
+        "ended",
         "endpoint",
         "era",
         "expires",
         "foreign",
         "head",
+        "latest",
         "limit_headers",
         "log_rest",
         "look_s",
-        "opening",
+        "openings",
         "operation",
         "pool",
         "principal",
@@ -124,15 +127,12 @@ class Lane:
         if path is not None:
             self.head = target.head(path) + plan.forwarded + plan.trace_lines + b"content-length: "
         self.checks = state.fixed_checks(gateway.limiter, principal)
-        self.opening = (
+        self.openings = Openings(
             principal.key_id,
             endpoint.name,
             route.name,
             target.provider,
             target.model,
-            False,
-            0,
-            None,
             "" if target.price is None else target.price_version,
         )
         self.look_s = 0.0
@@ -148,16 +148,9 @@ class Lane:
         self._passed = [
             gateway.meters.passed(check.rule) for check in self.checks or () if check.rule.enforced
         ]
-        self._admitted = 0
-        self._created = 0
-        self._input_tokens = 0
-        self._output_tokens = 0
-        self._cost_nano_usd = 0
-        self._unpriced = 0
-        self._durations_s: list[float] = []
-        self._upstream_s: list[float] = []
-        self._answer_tokens: list[int] = []
-        self._latest = (Usage(), 0, 0)
+        self.admitted = 0
+        self.ended: list[Tally] = []
+        self.latest = (Usage(), 0, 0)
 
     @property
     def has_expired(self) -> bool:
@@ -188,81 +181,49 @@ class Lane:
             series.exemplify(duration_s, now_s, *exemplar_of(call))
         self.look_s = min(meters.quota_due_s, series.exemplar_due_s)
 
-    # Counting: the series are written once for all requests of a turn, by `flush`.
-
-    def admit(self) -> None:
-        """Count a request that has passed all limits."""
-        self._admitted += 1
-
-    def end(
-        self,
-        usage: Usage,
-        cost_nano_usd: int | None,
-        duration_s: float,
-        upstream_s: float,
-        status: int,
-        request_bytes: int,
-        answer_bytes: int,
-    ) -> None:
-        """Count a request that was answered well, and its one attempt.
-
-        Args:
-            usage: As the provider told it.
-            cost_nano_usd: In 1e-9 USD; None where the model has no price.
-            duration_s: From the request's first byte to now.
-            upstream_s: Of it, between sending and answer.
-            status: 200 or 201.
-            request_bytes: Length of the body that the provider was sent.
-            answer_bytes: Length of the body that the client is sent.
-        """
-        self._input_tokens += usage.input_tokens
-        self._output_tokens += usage.output_tokens
-        if cost_nano_usd is None:
-            self._unpriced += 1
-        else:
-            self._cost_nano_usd += cost_nano_usd
-        if usage.cached_input_tokens or usage.cache_write_tokens or usage.reasoning_tokens:
-            self._meters.count_parts(usage)
-        if status != 200:
-            self._created += 1
-        self._durations_s.append(duration_s)
-        self._upstream_s.append(upstream_s)
-        self._answer_tokens.append(usage.output_tokens)
-        self._latest = (usage, request_bytes, answer_bytes)
+    def count_parts(self, usage: Usage) -> None:
+        """Count what few answers have: tokens from a cache, or of reasoning."""
+        self._meters.count_parts(usage)
 
     def flush(self) -> None:
-        """Write to the series what was counted since the last time."""
+        """Write to the series what was counted since the last time.
+
+        Once for all requests of a turn: a series costs 0.2 µs, whatever is added to it.
+        """
         meters = self._gateway.meters
-        admitted = self._admitted
+        admitted = self.admitted
         if admitted:
-            self._admitted = 0
+            self.admitted = 0
             meters.allowed.inc(admitted)
             for series in self._passed:
                 series.inc(admitted)
-        durations_s, upstream_s, rates = self._durations_s, self._upstream_s, self._answer_tokens
-        ended = len(durations_s)
-        if not ended:
+            self.route.budget.note_request(admitted)
+        if not self.ended:
             return
+        rows, self.ended = self.ended, []
+        ended = len(rows)
+        inputs, outputs, costs, durations_s, upstream_s, statuses = zip(*rows, strict=True)
         attempt_ok, request_ok = self._ok
         attempt_ok.inc(ended)
         request_ok.inc(ended)
         self._model_ok.inc(ended)
         meters.usage_provider.inc(ended)
-        self._meters.count_tokens(
-            self._input_tokens, self._output_tokens, self._cost_nano_usd, self._unpriced
-        )
-        self._input_tokens = self._output_tokens = self._cost_nano_usd = self._unpriced = 0
+        unpriced = costs.count(None)
+        cost_nano_usd = sum(filter(None, costs)) if unpriced else sum(costs)
+        self._meters.count_tokens(sum(inputs), sum(outputs), cost_nano_usd, unpriced)
         # One answer of a turn is enough for ratios that follow twenty of them.
-        self.target.estimator.learn(*self._latest, stream=False)
+        self.target.estimator.learn(*self.latest, stream=False)
         endpoint = self._endpoint
-        if self._created:
-            endpoint.status(201).inc(self._created)
-        endpoint.status(200).inc(ended - self._created)
-        self._created = 0
-        endpoint.overhead.observe_all(list(map(sub, durations_s, upstream_s)))
-        self._meters.output_rate.observe_all(
-            [tokens / took_s for tokens, took_s in zip(rates, upstream_s, strict=True) if tokens]
-        )
-        rates.clear()
+        created = statuses.count(201)
+        if created:
+            endpoint.status(201).inc(created)
+        endpoint.status(200).inc(ended - created)
+        endpoint.overhead.observe_all(tuple(map(sub, durations_s, upstream_s)))
+        if 0 in outputs:
+            pairs = zip(outputs, upstream_s, strict=True)
+            rates = tuple([tokens / took_s for tokens, took_s in pairs if tokens])
+        else:
+            rates = tuple(map(truediv, outputs, upstream_s))
+        self._meters.output_rate.observe_all(rates)
         endpoint.whole_duration.observe_all(durations_s)
         self._meters.duration.observe_all(upstream_s)

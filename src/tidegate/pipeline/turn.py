@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING
 from tidegate.dialects.openai.request import ModelRequest
 from tidegate.errors import GatewayError
 from tidegate.ids import FIRST_ATTEMPT, request_id
-from tidegate.ledger.frames import open_frame
 from tidegate.ledger.journal import JournalFull
 from tidegate.pipeline.attempt import (
     head_for,
@@ -126,32 +125,58 @@ class Turns:
         """End what was answered, begin what has come."""
         self._is_due = False
         answered, self._answered = self._answered, []
-        arrived = self._arrived
+        arrived, self._arrived = self._arrived, []
         if len(arrived) > MAX_TOGETHER:
             self._arrived = arrived[MAX_TOGETHER:]
             arrived = arrived[:MAX_TOGETHER]
             self._is_due = True
             self.gateway.loop.call_soon(self._turn)
-        else:
-            self._arrived = []
+        begun: list[Flight] = []
+        try:
+            self._serve(answered, arrived, begun)
+        except Exception:
+            log.exception("a turn of the short way failed")
+            self._rescue(answered, arrived, begun)
+
+    def _serve(
+        self, answered: list[Flight], arrived: list[FreeExchange], begun: list[Flight]
+    ) -> None:
+        """Serve a turn's answers and requests; *begun* gets what has taken a connection."""
         ended: list[Ended] = []
         settles: list[bytes] = []
         if answered:
             for flight in self._landing.land(answered, ended, settles):
                 self.hand_over(flight)
-        begun = self._admit(self._begin(arrived)) if arrived else []
+        leaving: list[Flight] = []
+        if arrived:
+            self._begin(arrived, begun)
+            leaving = self._admit(begun)
         for lane in self._counting:
             lane.flush()
         self._counting.clear()
-        if begun or settles:
-            begun = self._record(begun, settles)
+        if leaving or settles:
+            leaving = self._record(leaving, settles)
         for exchange, status, lines, whole in ended:
-            exchange.answer(status, lines, whole)
-            exchange.done()
-        if begun:
-            self._send(begun)
+            exchange.finish(status, lines, whole)
+        if leaving:
+            self._send(leaving)
 
-    def _begin(self, exchanges: Sequence[FreeExchange]) -> list[Flight]:
+    def _rescue(
+        self, answered: list[Flight], arrived: list[FreeExchange], begun: list[Flight]
+    ) -> None:
+        """Answer 500, in tasks, to all whose answers a fault of ours has swallowed."""
+        self._counting.clear()
+        for flight in begun:
+            if not flight.is_sent and not flight.has_task:
+                flight.connection.discard()
+        swallowed = [flight.exchange for flight in answered if not flight.has_task]
+        for exchange in [*swallowed, *arrived]:
+            waits = not isinstance(exchange.watcher, Flight) or exchange in swallowed
+            if waits and exchange.task is None and not exchange.is_answered:
+                exchange.watcher = None
+                exchange.run(_fail)
+
+    def _begin(self, exchanges: Sequence[FreeExchange], begun: list[Flight]) -> None:
         """Find out who asks for what, and where it may go; nothing is used or counted yet.
 
         What is not plain goes to a task.
@@ -160,12 +185,11 @@ class Turns:
         if gateway.tracer is not None or gateway.watches_objects(gateway.state):
             for exchange in exchanges:
                 exchange.run(self._pipeline)
-            return []
+            return
         now = (gateway.state, gateway.directory.changes)
         if now != self._era:
             self._era = now
         speaking = self._look()
-        begun: list[Flight] = []
         for exchange in exchanges:
             flight = None
             try:
@@ -178,7 +202,6 @@ class Turns:
                 exchange.run(self._pipeline)
             else:
                 begun.append(flight)
-        return begun
 
     def _plan(self, exchange: FreeExchange, speaking: Container[int]) -> Flight | None:
         """Return the request, ready to be admitted and sent; None if it is not plain."""
@@ -256,6 +279,7 @@ class Turns:
             decisions = self.gateway.limiter.admit_all([flight.checks for flight in limited])
             if decisions is None:  # another worker has the lock: their tasks will wait for it
                 for flight in begun:
+                    flight.has_task = True
                     flight.lane.pool.release(flight.connection)
                     flight.exchange.run(self._pipeline)
                 return []
@@ -265,21 +289,27 @@ class Turns:
         counting = self._counting
         for flight in begun:
             lane, verdict = flight.lane, flight.decision
-            if verdict is None or (lane.checks is not None and verdict.is_plain):
-                lane.admit()
+            if verdict is None or (
+                verdict.allowed
+                and lane.checks is not None
+                and not verdict.near
+                and not verdict.shadow_refused
+            ):
+                lane.admitted += 1
+                counting.add(lane)
             else:
                 try:
                     note_decision(self.gateway, flight.call, verdict)
                 except GatewayError as error:
                     self._refuse(flight, error)
                     continue
-            counting.add(lane)
-            lane.route.budget.note_request()
+                lane.route.budget.note_request()
             admitted.append(flight)
         self.gateway.meters.in_flight.inc(len(admitted))
         return admitted
 
     def _refuse(self, flight: Flight, error: GatewayError) -> None:
+        flight.has_task = True
         flight.lane.pool.release(flight.connection)
         refuse(self.gateway, flight.call, error)
         flight.exchange.done()
@@ -289,7 +319,7 @@ class Turns:
         began_ns = time_ns()
         now_ms = began_ns // 1_000_000
         opens = [
-            open_frame(flight.request_id + FIRST_ATTEMPT, 1, now_ms, *flight.lane.opening)
+            flight.lane.openings.frame(flight.request_id + FIRST_ATTEMPT, now_ms)
             for flight in begun
         ]
         meters = self.gateway.meters
@@ -312,11 +342,17 @@ class Turns:
     def _send(self, begun: list[Flight]) -> None:
         now = self.gateway.loop.time()
         sent_at = monotonic()
+        note = self.note_answer
         for flight in begun:
             flight.exchange.watcher = flight
             lane = flight.lane
             flight.deadline = deadline = now + lane.route.total_s
             flight.sent_at = sent_at
-            reply = lane.pool.start(flight.connection, flight.head, flight.body, now, deadline)
-            flight.reply = reply
-            reply.listen(self.note_answer, flight)
+            flight.reply = lane.pool.start(
+                flight.connection, flight.head, flight.body, now, deadline, None, note, flight
+            )
+
+
+async def _fail(exchange: Exchange) -> None:
+    """Serve a request that was lost here: whoever runs this answers 500."""
+    raise RuntimeError("a turn of the short way failed")

@@ -34,10 +34,10 @@ class RetryBudget:
         self._reserve = reserve
         self._level = reserve
 
-    def note_request(self) -> None:
-        """Count one first attempt."""
+    def note_request(self, count: int = 1) -> None:
+        """Count first attempts."""
         if self._level < self._reserve:
-            self._level += self._ratio
+            self._level = min(self._level + count * self._ratio, self._reserve + self._ratio)
 
     def take(self) -> bool:
         """Spend one retry; False when there is none left."""

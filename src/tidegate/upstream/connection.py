@@ -10,8 +10,8 @@ import asyncio
 import math
 import select
 import socket
-from collections.abc import Container
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from collections.abc import Callable, Container
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from tidegate.sweep import Sweep
 from tidegate.upstream.answer import FaultKind, UpstreamFault
@@ -130,10 +130,27 @@ class Connection(asyncio.Protocol):
     # One exchange.
 
     def start(
-        self, head: bytes, body: bytes, *, now: float, total: float, first_byte_s: float
+        self,
+        head: bytes,
+        body: bytes,
+        now: float,
+        total: float,
+        first_byte_s: float,
+        listener: Callable[[Any], None] | None = None,
+        subject: object = None,
     ) -> Reply:
-        """Send a request. The connection must be `usable`."""
-        reply = self._reply = Reply(self._loop, self)
+        """Send a request. The connection must be `usable`.
+
+        Args:
+            head: Request line and header lines, the empty one included.
+            body: What follows it.
+            now: Loop time.
+            total: Loop time at which the exchange is over.
+            first_byte_s: Time from now that the answer's head may take.
+            listener: See `Reply.listen`.
+            subject: See `Reply.listen`.
+        """
+        reply = self._reply = Reply(self._loop, self, listener, subject)
         self._phase = _HEAD
         self._interim = 0
         self._to_head_request = head.startswith(b"HEAD ")
@@ -235,8 +252,10 @@ class Connection(asyncio.Protocol):
         try:
             if self._phase != _HEAD:
                 self._read_body(reply, data)
-            elif self._partial is not None or not self._read_whole(reply, data):
+            elif self._partial is not None:
                 self._read_head(reply, data)
+            else:
+                self._read_answer(reply, data)
         except ProtocolError as error:
             self._break(error)
 
@@ -274,34 +293,32 @@ class Connection(asyncio.Protocol):
 
     # Reading.
 
-    def _read_whole(self, reply: Reply, data: bytes) -> bool:
-        """Read an answer that is whole in one piece, nothing else to look after; the usual one.
-
-        The same as `_read_head` and what it calls, in a third of the time. False for any other.
-        """
+    def _read_answer(self, reply: Reply, data: bytes) -> None:
+        """Read an answer from its beginning; most are whole in one piece and say nothing else."""
         end = data.find(b"\r\n\r\n")
         if not 0 < end <= MAX_HEAD_BYTES:
-            return False
+            self._read_head(reply, data)
+            return
         head = self._parser.parse(data[:end], to_head_request=self._to_head_request)
-        transport = self._transport
+        end += 4
         if (
-            not head.is_plain
-            or head.length != len(data) - end - 4
-            or self._paused
-            or self.keep_alive_s <= 0
+            head.is_plain
+            and head.length == len(data) - end
+            and not self._paused
             # An answer that came before the whole request was sent leaves the rest of it behind.
-            or transport.get_write_buffer_size()
-            or transport.is_closing()
+            and not self._transport.get_write_buffer_size()
+            and self.keep_alive_s > 0
         ):
-            return False
-        self._reply = None
-        self._phase = _IDLE
-        self.deadline = self._loop.time() + self.keep_alive_s
-        self._owner.release(self)
-        reply.take_whole(head, data[end + 4 :])
-        return True
+            self._reply = None
+            self._phase = _IDLE
+            self.deadline = self._loop.time() + self.keep_alive_s
+            self._owner.release(self)
+            reply.take_whole(head, data[end:])
+        else:
+            self._take_head(reply, head, data[end:])
 
     def _read_head(self, reply: Reply, data: bytes) -> None:
+        """Read on in a head, or in those of the interim answers before it."""
         partial = self._partial
         if partial is not None:
             seen = len(partial)
@@ -311,22 +328,25 @@ class Connection(asyncio.Protocol):
                 return
             data = bytes(partial)
             self._partial = None
-        while True:
-            end = data.find(b"\r\n\r\n")
-            if end < 0:
-                if data:
-                    check_partial_head(data, 0)
-                    self._partial = bytearray(data)
-                return
-            if end > MAX_HEAD_BYTES:
-                raise ProtocolError("head over the cap")
-            head = self._parser.parse(data[:end], to_head_request=self._to_head_request)
-            data = data[end + 4 :]
-            if head.status >= 200:
-                break
+        end = data.find(b"\r\n\r\n")
+        if end < 0:
+            if data:
+                check_partial_head(data, 0)
+                self._partial = bytearray(data)
+            return
+        if end > MAX_HEAD_BYTES:
+            raise ProtocolError("head over the cap")
+        head = self._parser.parse(data[:end], to_head_request=self._to_head_request)
+        self._take_head(reply, head, data[end + 4 :])
+
+    def _take_head(self, reply: Reply, head: Head, data: bytes) -> None:
+        """Go on behind a head, with the *data* that came behind it."""
+        if head.status < 200:
             self._interim += 1
             if head.status == 101 or self._interim > MAX_INTERIM_ANSWERS:
                 raise ProtocolError("unasked upgrade or too many interim answers")
+            self._read_head(reply, data)
+            return
         self._begin_body(reply, head)
         if head.framing == "none":
             self._finish(reply, clean=not data)

@@ -10,9 +10,9 @@ import asyncio
 import socket
 import ssl
 from collections import deque
-from collections.abc import Container
+from collections.abc import Callable, Container
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from tidegate.sweep import Sweep
 from tidegate.upstream.answer import UpstreamFault
@@ -164,17 +164,18 @@ class UpstreamPool:
         now: float,
         deadline: float,
         first_byte_s: float | None = None,
+        listener: Callable[[Any], None] | None = None,
+        subject: object = None,
     ) -> Reply:
-        """Send one request on a connection that was taken; see `send`. *now* is loop time."""
+        """Send one request on a connection that was taken; see `send`, and `Reply.listen`.
+
+        *now* is loop time.
+        """
         if self._forward_proxy is not None:
             head = self._forward_proxy.absolute_head(self.origin, head)
-        return connection.start(
-            head,
-            body,
-            now=now,
-            total=deadline,
-            first_byte_s=self._first_byte_s if first_byte_s is None else first_byte_s,
-        )
+        if first_byte_s is None:
+            first_byte_s = self._first_byte_s
+        return connection.start(head, body, now, deadline, first_byte_s, listener, subject)
 
     def close(self) -> None:
         """Keep no connection any longer.

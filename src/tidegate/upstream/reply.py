@@ -39,6 +39,8 @@ class Reply(msgspec.Struct, eq=False):
 
     _loop: asyncio.AbstractEventLoop
     _connection: Connection | None
+    _listener: Callable[[Any], None] | None = None
+    _subject: Any = None
     status: int = 0
     headers: dict[bytes, bytes] = {}
     framing: Framing = "none"
@@ -50,8 +52,6 @@ class Reply(msgspec.Struct, eq=False):
     _sink_error: Exception | None = None
     _fault: UpstreamFault | None = None
     _waiter: asyncio.Future[None] | None = None
-    _listener: Callable[[Any], None] | None = None
-    _subject: Any = None
     _paused: bool = False
     _held: bool = False
 
