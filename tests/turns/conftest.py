@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import uvloop
-from tests.turns.stand import Provider, Stand
+from tests.turns.stand import CHAT_ANSWER, MESSAGE_ANSWER, Provider, Stand
 
 from tidegate.control import log_handler
 
@@ -29,7 +29,7 @@ def _own_logging(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 async def up() -> AsyncIterator[Provider]:
     """A provider that speaks OpenAI's dialect."""
-    provider = Provider()
+    provider = Provider(CHAT_ANSWER)
     await provider.start()
     yield provider
     await provider.stop()
@@ -38,7 +38,7 @@ async def up() -> AsyncIterator[Provider]:
 @pytest.fixture
 async def claude() -> AsyncIterator[Provider]:
     """A provider that speaks Anthropic's dialect."""
-    provider = Provider()
+    provider = Provider(MESSAGE_ANSWER)
     await provider.start()
     yield provider
     await provider.stop()

@@ -27,7 +27,9 @@ from tidegate.config.snapshot import KeySnapshot, Snapshot
 from tidegate.edge.exchange import Handler
 from tidegate.edge.http_exchange import HttpExchange
 from tidegate.edge.server import Server
+from tidegate.ledger import JOURNAL_FOLDER
 from tidegate.ledger.prices import PricedModel, PriceTable, encode_price_table
+from tidegate.ledger.records import HEADER_BYTES, Record, scan
 from tidegate.memory import FIRST_WORKER_SLOT, Segment
 from tidegate.metrics.registry import Registry
 from tidegate.money import ModelPrice, Period, Price, Rates
@@ -62,18 +64,41 @@ CHAT_ANSWER = json.dumps(
 ).encode()
 
 
+MESSAGE_ANSWER = json.dumps(
+    {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "wise-up",
+        "content": [{"type": "text", "text": "Good day."}],
+        "stop_reason": "end_turn",
+        "stop_sequence": None,
+        "usage": {
+            "input_tokens": 25,
+            "output_tokens": 7,
+            "cache_read_input_tokens": 4,
+            "cache_creation_input_tokens": 3,
+        },
+    }
+).encode()
+
+
 class Provider(Upstream):
     """A provider on a port of its own.
 
+    Args:
+        answer: What it answers as long as it behaves as `usual`.
+
     Attributes:
+        usual: What it does unless told otherwise.
         behave: What it does with each request.
         asked: `(head, body)` of each request so far, in order.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, answer: bytes) -> None:
         super().__init__()
         self.script = self._serve
-        self.behave: Behave = answering(CHAT_ANSWER)
+        self.usual = self.behave = answering(answer)
         self.asked: list[tuple[bytes, bytes]] = []
 
     async def _serve(self, peer: Peer) -> None:
@@ -322,6 +347,16 @@ class Stand:
         assert self._is_closed
         return [json.loads(line) for line in self._log_path.read_text().splitlines()]
 
+    def records(self) -> list[Record]:
+        """Return all whole records of the journals, in order."""
+        files = sorted(
+            (self.folder / JOURNAL_FOLDER).glob("*.journal"),
+            key=lambda path: int(path.name.split(".")[3]),
+        )
+        return [
+            record for path in files for record, _ in scan(path.read_bytes(), HEADER_BYTES).records
+        ]
+
     def rows(self) -> list[dict[str, Any]]:
         """Return the ledger's rows in the order of their attempts' beginnings, once closed."""
         assert self._is_closed
@@ -398,7 +433,7 @@ def config(
         limits: Lines of `limits`.
         default: Names of the default ones.
         key: Further settings of the key `ci`.
-        more: Further sections.
+        more: Further sections, after the keys `ci` and `other`.
     """
     lines = [
         "providers:",
@@ -427,5 +462,10 @@ def config(
         lines += ["limits:", limits]
     if default:
         lines.append(f"default_limits: [{default}]")
-    lines += ["keys:", f"  ci: {{secret: 'env:CI_KEY', team: build{key}}}", more]
+    lines += [
+        "keys:",
+        f"  ci: {{secret: 'env:CI_KEY', team: build{key}}}",
+        "  other: {secret: 'env:OTHER_KEY'}",
+        more,
+    ]
     return "\n".join(line for line in lines if line) + "\n"

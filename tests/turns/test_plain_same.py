@@ -11,6 +11,7 @@ import pytest
 from tests.edge.wire import Answer
 from tests.turns.stand import (
     CHAT_ANSWER,
+    MESSAGE_ANSWER,
     Behave,
     Connection,
     Provider,
@@ -22,23 +23,8 @@ from tests.turns.stand import (
 )
 from tests.turns.two_ways import Seen, play
 
-MESSAGE = json.dumps(
-    {
-        "id": "msg_1",
-        "type": "message",
-        "role": "assistant",
-        "model": "wise-up",
-        "content": [{"type": "text", "text": "Good day."}],
-        "stop_reason": "end_turn",
-        "stop_sequence": None,
-        "usage": {
-            "input_tokens": 25,
-            "output_tokens": 7,
-            "cache_read_input_tokens": 4,
-            "cache_creation_input_tokens": 3,
-        },
-    }
-).encode()
+from tidegate.dialects.envelope import TEXT_SIGN
+
 TEXT = json.dumps(
     {
         "id": "cmpl-1",
@@ -77,7 +63,7 @@ class Case(msgspec.Struct):
 
     data: bytes
     up: Behave = answering(CHAT_ANSWER)
-    claude: Behave = answering(MESSAGE)
+    claude: Behave = answering(MESSAGE_ANSWER)
     settings: dict[str, str] = {}
 
 
@@ -97,6 +83,22 @@ CASES = {
         message(
             "wise",
             system=[{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}],
+        )
+    ),
+    "message with another provider's state in it": Case(
+        message(
+            "wise",
+            messages=[
+                {"role": "user", "content": "Good day"},
+                {
+                    "role": "assistant",
+                    "content": [
+                        {"type": "thinking", "thinking": "", "signature": TEXT_SIGN[1:].decode()},
+                        {"type": "text", "text": "Good day."},
+                    ],
+                },
+                {"role": "user", "content": "Good night"},
+            ],
         )
     ),
     "chat of a provider of messages": Case(chat("wise")),
@@ -226,12 +228,14 @@ async def seen(
         up.behave, claude.behave = case.up, case.claude
         return [await connection.ask(case.data) for _ in range(2)]
 
-    up.behave, claude.behave = answering(CHAT_ANSWER), answering(MESSAGE)
     return await play(stand, scene, up, claude)
 
 
-#: What is answered by what the task makes of an answer that the short way cannot use.
-NEEDS_TASK = {"an answer that cannot be translated"}
+#: What is refused, or has to be looked into, by code that only the long way has.
+NEEDS_TASK = {
+    "an answer that cannot be translated",
+    "message with another provider's state in it",
+}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -247,4 +251,5 @@ async def test_a_plain_request_leaves_the_same_on_both_ways(
     assert short.rows == long.rows
     assert short.counted == long.counted
     assert long.tasks == 2
-    assert short.tasks == (2 if name in NEEDS_TASK else 0)
+    # An answer that looks as none did before may be read the long way once.
+    assert short.tasks == 2 if name in NEEDS_TASK else short.tasks <= 1

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 from tests.edge.wire import Answer
 from tests.turns.stand import Connection, Provider, Stand, chat
+
+from tidegate.ledger.records import Open, Settle
 
 Scene = Callable[[Stand, Connection], Awaitable[list[Answer]]]
 
@@ -44,10 +47,12 @@ class Seen(msgspec.Struct):
 
 async def play(stand: Stand, scene: Scene, *providers: Provider) -> Seen:
     """Play *scene* on a stand whose providers have a free connection each; closes the stand."""
+    for provider in providers:
+        provider.behave = provider.usual
     connection = await stand.connect()
     for model in ("warm", "warm-claude"):
         if f"{model}:" in (stand.folder / "tidegate.yaml").read_text():
-            assert (await connection.ask(chat(model))).status < 500
+            assert (await connection.ask(chat(model))).status == 200
     for provider in providers:
         provider.asked.clear()
     before, tasks = await stand.page(), stand.tasks
@@ -61,21 +66,44 @@ async def play(stand: Stand, scene: Scene, *providers: Provider) -> Seen:
         for name in after
         if not _OF_TIME.match(name) and after[name] != before.get(name, 0.0)
     }
+    check_settled(stand)
     return Seen(
-        answers=[_answer(answer) for answer in answers],
+        answers=[unlike_times(answer) for answer in answers],
         asked=[provider.asked.copy() for provider in providers],
-        lines=[_without(line, _TIMES_OF_LINE) for line in stand.lines() if _is_of_scene(line)],
-        rows=[_row(row) for row in stand.rows() if not row["model"].startswith("warm")],
+        lines=lines_of(stand),
+        rows=rows_of(stand),
         counted=counted,
         tasks=tasks,
     )
+
+
+def check_settled(stand: Stand) -> None:
+    """Each attempt was begun once and ended once, and nothing else was."""
+    records = stand.records()
+    opened = Counter(record.attempt_id for record in records if isinstance(record, Open))
+    settled = Counter(record.attempt_id for record in records if isinstance(record, Settle))
+    assert opened == settled
+    assert set(opened.values()) <= {1}
+
+
+def lines_of(stand: Stand) -> list[dict[str, Any]]:
+    """Return the access log's lines of a scene, in an order that no race decides."""
+    lines = [_without(line, _TIMES_OF_LINE) for line in stand.lines() if _is_of_scene(line)]
+    return sorted(lines, key=repr)
+
+
+def rows_of(stand: Stand) -> list[dict[str, Any]]:
+    """Return the ledger's rows of a scene, in an order that no race decides."""
+    rows = [_row(row) for row in stand.rows() if not row["model"].startswith("warm")]
+    return sorted(rows, key=repr)
 
 
 def _is_of_scene(line: dict[str, Any]) -> bool:
     return line["event"] == "request" and not str(line.get("model")).startswith("warm")
 
 
-def _answer(answer: Answer) -> tuple[int, dict[str, str], bytes]:
+def unlike_times(answer: Answer) -> tuple[int, dict[str, str], bytes]:
+    """Return status, headers and body, without what differs each time."""
     headers = {
         name: re.sub(r"\d+", "N", value) if _RESET.search(name + value) else value
         for name, value in answer.headers.items()
