@@ -141,8 +141,16 @@ class HttpExchange(RequestHead, eq=False, kw_only=True):
     def finish(self, status: int, headers: bytes, body: bytes) -> None:
         """See `FreeExchange.finish`."""
         self._watcher = None
-        self.answer(status, headers, body)
-        self.connection.server.exchange_done(self)
+        connection = self.connection
+        if (
+            self._phase == _UNANSWERED
+            and not self.disconnected
+            and connection.send_whole(status, headers, body)
+        ):
+            self._phase = _ANSWERED
+        else:
+            self.answer(status, headers, body)
+        connection.server.exchange_done(self)
 
     # The answer
 

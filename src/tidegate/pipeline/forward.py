@@ -34,10 +34,7 @@ def lines_to_upstream(headers: dict[bytes, bytes], names: frozenset[bytes]) -> b
 def lines_to_client(headers: dict[bytes, bytes]) -> bytes:
     """Return the header lines of a provider's answer that go back to the client."""
     lines = b""
-    if headers.keys().isdisjoint(TO_CLIENT):
-        return lines
     for name in TO_CLIENT:
-        value = headers.get(name)
-        if value is not None:
-            lines += name + b": " + value + b"\r\n"
+        if name in headers:
+            lines += b"%b: %b\r\n" % (name, headers[name])
     return lines

@@ -73,19 +73,9 @@ def limit_headers(states: Sequence[LimitStateView]) -> bytes:
         return b""
     rule, remaining, reset_ns = states[0]
     if len(states) == 1 and not rule.is_concurrency:
-        return (
-            b"x-ratelimit-limit-requests: %d\r\nx-ratelimit-remaining-requests: %d\r\n"
-            b"x-ratelimit-reset-requests: %b\r\n"
-            b"ratelimit-policy: %b\r\nratelimit: %b;r=%d;t=%d\r\n"
-        ) % (
-            rule.amount,
-            remaining,
-            go_duration(reset_ns),
-            rule.policy_item,
-            rule.name_item,
-            remaining,
-            -(-reset_ns // 1_000_000_000),
-        )
+        template = _templates.get(rule.policy_item) or _template_of(rule)
+        reset = go_duration(reset_ns)
+        return template % (remaining, reset, remaining, -(-reset_ns // 1_000_000_000))
     lines = ietf_lines(states)
     # Requests at once are no requests per time: the vendor's headers cannot say them.
     timed = [state for state in states if not state[0].is_concurrency]
@@ -97,6 +87,24 @@ def limit_headers(states: Sequence[LimitStateView]) -> bytes:
         b"x-ratelimit-reset-requests: %b\r\n%b"
         % (rule.amount, remaining, go_duration(reset_ns), lines)
     )
+
+
+_templates: dict[bytes, bytes] = {}
+_MAX_TEMPLATES = 1_000
+
+
+def _template_of(rule: _RuleView) -> bytes:
+    """Write the lines of one limit, all but what changes: four values to fill in, not seven."""
+    lines = (
+        b"x-ratelimit-limit-requests: %d\r\nx-ratelimit-remaining-requests: %%d\r\n" % rule.amount
+    )
+    lines += b"x-ratelimit-reset-requests: %b\r\n"
+    policy, name = rule.policy_item.replace(b"%", b"%%"), rule.name_item.replace(b"%", b"%%")
+    lines += b"ratelimit-policy: " + policy + b"\r\nratelimit: " + name + b";r=%d;t=%d\r\n"
+    if len(_templates) >= _MAX_TEMPLATES:
+        _templates.clear()
+    _templates[rule.policy_item] = lines
+    return lines
 
 
 def ietf_lines(states: Sequence[LimitStateView]) -> bytes:
