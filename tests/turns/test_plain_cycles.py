@@ -6,6 +6,7 @@ import gc
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from tests.turns.stand import (
@@ -64,12 +65,15 @@ async def test_the_count_of_what_is_unreachable_finds_a_circle() -> None:
         assert unreachable() == {"Reply": 3}
 
 
-LIMITS = {"limits": "  many: {per: key, requests: 10000, window: 1h}", "default": "many"}
+LIMITS: dict[str, Any] = {
+    "limits": "  many: {per: key, requests: 10000, window: 1h}",
+    "default": "many",
+}
 CHUNKED = sending(
     b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
     b"%x\r\n%b\r\n0\r\n\r\n" % (len(CHAT_ANSWER), CHAT_ANSWER)
 )
-CASES: dict[str, tuple[bytes, Behave, dict[str, str], int]] = {
+CASES: dict[str, tuple[bytes, Behave, dict[str, Any], int]] = {
     "plain": (chat(), answering(CHAT_ANSWER), {}, 200),
     "limited": (chat(), answering(CHAT_ANSWER), LIMITS, 200),
     "held": (

@@ -184,6 +184,7 @@ async def test_a_lock_that_another_worker_holds_is_waited_for_without_stopping_t
     for name in ("rate_limit_allowed_total", counted):
         assert after[name] - before[name] == 3
     assert await stand.in_flight() == 0
+    assert up.connections == 3  # the one that had been taken was given back
     await stand.close()
     assert len(stand.rows()) == len(stand.lines()) == 4
 

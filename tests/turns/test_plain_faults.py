@@ -210,17 +210,22 @@ async def test_a_provider_that_falls_silent_is_given_up_in_time(
 async def test_a_request_has_its_own_time_over_all_attempts(
     make_stand: MakeStand, up: Provider
 ) -> None:
-    """The time that the first attempt took counts when a task goes on with the second."""
-    models = "  hasty: {targets: [up/hasty-up], retries: 1, timeout: 300ms}"
+    """What the first attempt took counts: a retry for which no time is left is not made."""
+    models = "  hasty: {targets: [up/hasty-up], retries: 1, timeout: 1s}"
+    fail = answering(ERROR, b"retry-after-ms: 500", status=b"500 Oh")
+
+    async def fail_late(peer: Peer, head: bytes, body: bytes) -> bool:
+        await asyncio.sleep(0.6)
+        return await fail(peer, head, body)
 
     async def scene(stand: Stand, connection: Connection) -> list[Answer]:
-        up.behave = in_turn(answering(ERROR, b"retry-after-ms: 1", status=b"500 Oh"), Gate())
+        up.behave = in_turn(fail_late, up.usual)
         return [await connection.ask(chat("hasty"))]
 
     text = config(up, models=models)
     short = await play(make_stand(text), scene, up)
     long = await play(make_stand(text, short=False), scene, up)
-    assert short.answers[0][0] == 504
+    assert (short.answers[0][0], len(short.asked[0])) == (502, 1)
     assert_alike(short, long)
 
 
