@@ -204,6 +204,15 @@ async def test_a_request_may_be_split_at_every_byte(shape: bytes) -> None:
         assert [each.body for each in done.seen] == [b"other body", b"good"]
 
 
+@pytest.mark.parametrize("begun", [b"P", b"POST /go", b"\r", good(LAST)[:-6]])
+async def test_what_looks_like_a_known_request_in_the_middle_of_a_head_is_part_of_it(
+    begun: bytes,
+) -> None:
+    """A packet is not read for itself: it goes on where the one before ended."""
+    await assert_alike(sends(begun, good(LAST)), good(LAST))
+    await assert_alike(sends(good(LAST), begun, good(LAST)), good(LAST))
+
+
 async def test_a_request_may_come_byte_by_byte() -> None:
     """And the next one whole."""
     data = good(AMONG, b"0123")
@@ -348,6 +357,29 @@ async def test_a_smaller_cap_holds_for_the_next_request() -> None:
 
     done = await assert_alike(play, good(LAST))
     assert [rule for rule, _ in done.refusals] == ["body_too_large"]
+    assert done.seen == []
+
+
+@pytest.mark.parametrize(
+    ("cap", "rule"),
+    [
+        ({"max_headers": 1}, "header_count"),
+        ({"max_header_bytes": 40}, "header_bytes"),
+        ({"max_target_bytes": 4}, "target_too_long"),
+    ],
+)
+async def test_caps_on_heads_hold_for_a_head_that_was_good_before(
+    cap: dict[str, int], rule: str
+) -> None:
+    """A new configuration reads every head anew."""
+
+    async def play(client: Client) -> None:
+        server = client.edge.server
+        server.configure(msgspec.structs.replace(server.caps, **cap))
+        client.send(good(LAST))
+
+    done = await assert_alike(play, good(LAST))
+    assert [name for name, _ in done.refusals] == [rule]
     assert done.seen == []
 
 
