@@ -29,7 +29,6 @@ LONG_FILES = {
 LONG_CLASSES = {
     "edge/connection.py: Connection": (560, "the states of one connection share all its fields"),
     "ledger/fold.py: Folder": (330, "one batch from journals to rows, and what may fail in it"),
-    "ledger/journal.py: Journal": (380, "the writer's states around one file descriptor"),
     "upstream/connection.py: Connection": (360, "the states of one upstream connection"),
     "workers/supervisor.py: Supervisor": (440, "hears every event of the instance, and delegates"),
 }

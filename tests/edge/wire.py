@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from tidegate.config.snapshot import EdgeSnapshot
 from tidegate.edge.connection import Connection
-from tidegate.edge.ordinary import OrdinaryConnection
 from tidegate.edge.exchange import Exchange
+from tidegate.edge.ordinary import OrdinaryConnection
 from tidegate.edge.server import Server
 from tidegate.sweep import Sweep
 

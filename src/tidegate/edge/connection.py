@@ -289,23 +289,8 @@ class Connection(asyncio.Protocol):
         self.server.exchange_started(exchange)
 
     def _is_ordinary(self, known: KnownHead) -> bool:
-        """Whether another request with this head may take the short ways."""
-        return (
-            known.has_length
-            and known.keep_alive
-            and not known.http_1_0
-            and known.method != b"HEAD"
-            and not self._peer_trusted
-            and not self._is_reading_paused
-            and not self.is_write_paused
-            and not self._input_lost
-            and self._eof_at is None
-            and not self.server.is_draining
-        )
-
-    def leave_short_ways(self) -> None:
-        """Look at everything again: something is out of the ordinary, or rules have changed."""
-        self.known = None
+        """Whether another request with this head may take a short way; there is none here."""
+        return False
 
     def _await_head(self) -> None:
         """Wait for the rest of a head, unless nothing can come any more."""

@@ -17,6 +17,8 @@ from tidegate.edge.responses import BODY_LINES
 
 if TYPE_CHECKING:
     from typing_extensions import override
+
+    from tidegate.edge.head_cache import KnownHead
 else:
 
     def override(method):  # noqa: ANN001, ANN201, D103 (a worker does without the package)
@@ -36,7 +38,7 @@ class OrdinaryConnection(Connection):
             super().data_received(data)
             return
         mark = known.mark
-        stop = data.find(b"\r", mark, mark + 20)
+        stop = data.find(b"\r", mark, mark + 19)  # as many digits as any length may have
         digits = data[mark:stop]
         start = stop + known.back_bytes
         if (
@@ -56,6 +58,21 @@ class OrdinaryConnection(Connection):
             self.server.exchange_started(exchange)
         else:
             super().data_received(data)
+
+    @override
+    def _is_ordinary(self, known: KnownHead) -> bool:
+        return (
+            known.has_length
+            and known.keep_alive
+            and not known.http_1_0
+            and known.method != b"HEAD"
+            and not self._peer_trusted
+            and not self._is_reading_paused
+            and not self.is_write_paused
+            and not self._input_lost
+            and self._eof_at is None
+            and not self.server.is_draining
+        )
 
     @override
     def send_whole(self, status: int, headers: bytes, body: bytes) -> bool:

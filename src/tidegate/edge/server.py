@@ -115,7 +115,7 @@ class Server:
         self.heads = HeadCache(caps)
         self.caps = caps
         for connection in self.connections:
-            connection.leave_short_ways()
+            connection.known = None
         self._listen_if_room()
 
     def use_tls(self, context: ssl.SSLContext | None) -> None:
@@ -281,6 +281,8 @@ class Server:
     async def stop(self) -> None:
         """Stop now: handlers are cancelled and may write an error event, then all is closed."""
         self.is_draining = True
+        for connection in self.connections:
+            connection.known = None
         self._stop_listening()
         self._dismiss_runners()
         if self.front is not None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from tidegate.sweep import Sweep
 from tidegate.upstream.answer import FaultKind, UpstreamFault
-from tidegate.upstream.chunked import ChunkedBody
+from tidegate.upstream.body import Body, OpenBody, body_of
 from tidegate.upstream.head import (
     MAX_HEAD_BYTES,
     Head,
@@ -41,7 +41,7 @@ MAX_INTERIM_ANSWERS: Final = 8
 #: Up to here head and body are copied together into one write: cheaper than two buffers.
 _JOIN_BYTES: Final = 16 * 1024
 
-_NEW, _IDLE, _HEAD, _LENGTH, _CHUNKED, _CLOSE, _CLOSED = range(7)
+_NEW, _IDLE, _HEAD, _BODY, _CLOSED = range(5)
 
 
 class Owner(Protocol):
@@ -64,7 +64,7 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_chunks",
+        "_body",
         "_descriptor",
         "_first_byte_s",
         "_idle_s",
@@ -72,7 +72,6 @@ class Connection(asyncio.Protocol):
         "_interim",
         "_keep_alive",
         "_loop",
-        "_missing",
         "_owner",
         "_parser",
         "_partial",
@@ -114,14 +113,13 @@ class Connection(asyncio.Protocol):
         self._phase = _NEW
         self._reply: Reply | None = None
         self._partial: bytearray | None = None
-        self._chunks: ChunkedBody | None = None
+        self._body: Body | None = None
         self._inflater: Inflater | None = None
-        self._missing = 0
         self._interim = 0
         self._keep_alive = False
         self._paused = False
         self._to_head_request = False
-        # Tells of bytes or an end that the loop has not delivered yet, for 0.4 µs a look.
+        # Tells of bytes or an end that the loop has not delivered yet: 0.4 µs a look.
         self._readable = select.poll()
         self._readable.register(sock, select.POLLIN | select.POLLRDHUP)
         self._watch = watch
@@ -141,22 +139,14 @@ class Connection(asyncio.Protocol):
     ) -> Reply:
         """Send a request. The connection must be `usable`.
 
-        Args:
-            head: Request line and header lines, the empty one included.
-            body: What follows it.
-            now: Loop time.
-            total: Loop time at which the exchange is over.
-            first_byte_s: Time from now that the answer's head may take.
-            listener: See `Reply.listen`.
-            subject: See `Reply.listen`.
+        *now* and *total* (its end) are loop times; of *listener* and *subject* see `Reply.listen`.
         """
         reply = self._reply = Reply(self._loop, self, listener, subject)
         self._phase = _HEAD
         self._interim = 0
         self._to_head_request = head.startswith(b"HEAD ")
         self._total = total
-        first_byte = now + first_byte_s
-        self.deadline = first_byte if first_byte < total else total
+        self.deadline = min(now + first_byte_s, total)
         if len(body) <= _JOIN_BYTES:
             self._transport.write(head + body)
         else:
@@ -180,9 +170,7 @@ class Connection(asyncio.Protocol):
 
     def usable(self) -> bool:
         """Whether a request may be sent: idle, open, and nothing waits in the socket."""
-        return (
-            self._phase == _IDLE and not self._transport.is_closing() and not self._readable.poll(0)
-        )
+        return self.silent(()) and not self._readable.poll(0)
 
     def silent(self, speaking: Container[int]) -> bool:
         """The same as `usable`, where an `IdleWatch` has just said who speaks."""
@@ -264,7 +252,7 @@ class Connection(asyncio.Protocol):
         """End a body that has no other end; anything else is cut."""
         if self._reply is None:
             self.discard()
-        elif self._phase == _CLOSE:
+        elif self._phase == _BODY and isinstance(self._body, OpenBody):
             try:
                 self._finish(self._reply, clean=False)
             except ProtocolError as error:
@@ -363,61 +351,30 @@ class Connection(asyncio.Protocol):
         """Set up for the body that *head* announces."""
         reply.take_head(head)
         self._keep_alive = head.keep_alive
-        framing = head.framing
-        if framing == "length":
-            self._phase = _LENGTH
-            self._missing = self.announced_bytes = head.length
-        else:
-            self.announced_bytes = 0
-            if framing == "chunked":
-                self._phase = _CHUNKED
-                self._chunks = ChunkedBody()
-            else:
-                self._phase = _CLOSE
+        self._phase = _BODY
+        self._body = body_of(head)
+        self.announced_bytes = head.length
         if head.coding:
             # The reader sees the plain body, so the headers must not speak of the other.
             del head.headers[b"content-encoding"]
             head.headers.pop(b"content-length", None)
             self._inflater = Inflater(head.coding)
             self.announced_bytes = 0
-        if b"keep-alive" in head.headers:
-            announced = announced_keep_alive_s(head.headers)
-            if announced is not None:
-                # A second less than announced: its close must not cross our next request.
-                self.keep_alive_s = min(self.keep_alive_s, announced - 1)
+        # A second less than announced: its close must not cross our next request.
+        self.keep_alive_s = min(self.keep_alive_s, announced_keep_alive_s(head.headers) - 1)
 
     def _read_body(self, reply: Reply, data: bytes) -> None:
-        phase = self._phase
-        if phase == _LENGTH:
-            missing = self._missing
-            received = len(data)
-            if received < missing:
-                self._missing = missing - received
-                ended, clean = False, False
-            elif received == missing:
-                ended, clean = True, True
-            else:
-                rest = data[missing : missing + 7]
-                if rest != b"HTTP/1."[: len(rest)]:
-                    raise ProtocolError("more body than its content-length")
-                # A second answer that nobody asked for: this one is whole all the same.
-                data = data[:missing]
-                ended, clean = True, False
-        elif phase == _CHUNKED:
-            chunks = self._chunks
-            assert chunks is not None
-            data = chunks.feed(data)
-            ended, clean = chunks.done, not chunks.rest
-        else:
-            ended, clean = False, False
+        body = self._body
+        assert body is not None
+        data = body.feed(data)
         if self._inflater is not None:
             data = self._inflater.feed(data)
         if data:
             reply.deliver(data)
             if self._reply is not reply:
                 return
-        if ended:
-            self._finish(reply, clean=clean)
+        if body.done:
+            self._finish(reply, clean=not body.rest)
         else:
             self._expect_more()
 
@@ -437,7 +394,7 @@ class Connection(asyncio.Protocol):
             if not inflater.whole:
                 raise ProtocolError("compressed body is cut")
             self._inflater = None
-        self._chunks = None
+        self._body = None
         self._reply = None
         self._phase = _IDLE
         transport = self._transport

@@ -10,6 +10,7 @@ parser (2.6 µs for 12 lines; 4.3 µs without the table, 2.3 µs with httptools)
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Final, Literal, TypeVar, cast
 
@@ -208,13 +209,10 @@ def _persistent(connection: bytes, minor_one: bool) -> bool:
     return minor_one or b"keep-alive" in options
 
 
-def announced_keep_alive_s(headers: dict[bytes, bytes]) -> int | None:
-    """Return the seconds of a `keep-alive: timeout=N` header, if there is one."""
-    value = headers.get(b"keep-alive")
-    if value is None:
-        return None
-    match = _KEEP_ALIVE_TIMEOUT.search(value.lower())
-    return int(match[1]) if match else None
+def announced_keep_alive_s(headers: dict[bytes, bytes]) -> float:
+    """Return the seconds of a `keep-alive: timeout=N` header; infinity where there is none."""
+    match = _KEEP_ALIVE_TIMEOUT.search(headers.get(b"keep-alive", b"").lower())
+    return int(match[1]) if match else math.inf
 
 
 def check_partial_head(data: bytes | bytearray, start: int) -> None:
