@@ -91,7 +91,7 @@ class Flight(msgspec.Struct, eq=False):
         record = self._record
         if record is None:
             call = self.call
-            call.attempts = 1
+            call.attempts, call.target = 1, self.lane.target
             record = AttemptRecord(self.turns.gateway, call, self.lane.target, len(self.body))
             record.resume(self.opened_ms, self.sent_at, self.recorded)
             self._record = record

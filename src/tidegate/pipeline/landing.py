@@ -69,7 +69,6 @@ class Landing:
                 plain.append(cast("Landed", read))
         if plain:
             self._end_plain(plain, arrived_s, ended, settles)
-        gateway.meters.in_flight.dec(len(ended))
         return rest
 
     def _read(self, flight: Flight) -> tuple[Flight, bytes, Usage | None, bytes] | None:

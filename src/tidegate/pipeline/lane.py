@@ -140,7 +140,9 @@ class Lane:
         self.era = era
         self.expires = principal.expires_at_ms is not None
         self._plan = plan
-        self.log_rest = gateway.access_log.rest_of(self.call_of(exchange, ""))
+        example = self.call_of(exchange, "")
+        example.target = target
+        self.log_rest = gateway.access_log.rest_of(example)
         self._meters: TargetMeters = target.meters
         self._endpoint = meters = gateway.meters.endpoint(endpoint.name)
         self._ok = (target.meters.outcome("ok"), meters.outcome("ok", False))
@@ -159,11 +161,10 @@ class Lane:
         return expires_at_ms is not None and time_ns() // 1_000_000 >= expires_at_ms
 
     def call_of(self, exchange: FreeExchange, request_id: str) -> Call:
-        """Return one of its requests as the long way knows it."""
+        """Return one of its requests as the long way knows it before its first attempt."""
         call = Call(exchange, self.endpoint, self._plan, self.state, request_id)
         call.principal = self.principal
         call.model = self.route.name
-        call.target = self.target
         return call
 
     def look_closer(

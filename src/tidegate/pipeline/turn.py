@@ -38,6 +38,7 @@ from tidegate.pipeline.handle import Pipeline, identify, note_decision
 from tidegate.pipeline.head_plan import HeadPlan
 from tidegate.pipeline.landing import Ended, Landing
 from tidegate.pipeline.lane import MAX_LANES, Lane
+from tidegate.pipeline.rescue import Batch, rescue
 from tidegate.pipeline.settle import refuse
 
 if TYPE_CHECKING:
@@ -131,50 +132,37 @@ class Turns:
             arrived = arrived[:MAX_TOGETHER]
             self._is_due = True
             self.gateway.loop.call_soon(self._turn)
-        begun: list[Flight] = []
+        batch = Batch(answered, arrived)
         try:
-            self._serve(answered, arrived, begun)
+            self._serve(batch)
         except Exception:
             log.exception("a turn of the short way failed")
-            self._rescue(answered, arrived, begun)
+            rescue(self.gateway, self._pipeline, batch, self._counting)
 
-    def _serve(
-        self, answered: list[Flight], arrived: list[FreeExchange], begun: list[Flight]
-    ) -> None:
-        """Serve a turn's answers and requests; *begun* gets what has taken a connection."""
+    def _serve(self, batch: Batch) -> None:
+        """Serve a turn's answers and requests."""
         ended: list[Ended] = []
-        settles: list[bytes] = []
-        if answered:
-            for flight in self._landing.land(answered, ended, settles):
+        settles = batch.settles
+        if batch.answered:
+            for flight in self._landing.land(batch.answered, ended, settles):
                 self.hand_over(flight)
         leaving: list[Flight] = []
-        if arrived:
-            self._begin(arrived, begun)
-            leaving = self._admit(begun)
+        if batch.arrived:
+            self._begin(batch.arrived, batch.begun)
+            self._admit(batch.begun, batch.admitted)
+            leaving = batch.admitted
+        if leaving or settles:
+            leaving = self._record(leaving, settles)
         for lane in self._counting:
             lane.flush()
         self._counting.clear()
-        if leaving or settles:
-            leaving = self._record(leaving, settles)
         for exchange, status, lines, whole in ended:
             exchange.finish(status, lines, whole)
+        # Nothing leaves before the loop's turn is over, so no client can see it sooner.
+        self.gateway.meters.in_flight.dec(len(ended))
+        batch.answered.clear()
         if leaving:
             self._send(leaving)
-
-    def _rescue(
-        self, answered: list[Flight], arrived: list[FreeExchange], begun: list[Flight]
-    ) -> None:
-        """Answer 500, in tasks, to all whose answers a fault of ours has swallowed."""
-        self._counting.clear()
-        for flight in begun:
-            if not flight.is_sent and not flight.has_task:
-                flight.connection.discard()
-        swallowed = [flight.exchange for flight in answered if not flight.has_task]
-        for exchange in [*swallowed, *arrived]:
-            waits = not isinstance(exchange.watcher, Flight) or exchange in swallowed
-            if waits and exchange.task is None and not exchange.is_answered:
-                exchange.watcher = None
-                exchange.run(_fail)
 
     def _begin(self, exchanges: Sequence[FreeExchange], begun: list[Flight]) -> None:
         """Find out who asks for what, and where it may go; nothing is used or counted yet.
@@ -272,8 +260,8 @@ class Turns:
             )
         return lane, order
 
-    def _admit(self, begun: list[Flight]) -> list[Flight]:
-        """Pass all limits of all requests, or answer 429; return those that may be sent."""
+    def _admit(self, begun: list[Flight], admitted: list[Flight]) -> None:
+        """Pass all limits of all requests, or answer 429; *admitted* gets those that may leave."""
         limited = [flight for flight in begun if flight.checks]
         if limited:
             decisions = self.gateway.limiter.admit_all([flight.checks for flight in limited])
@@ -282,11 +270,10 @@ class Turns:
                     flight.has_task = True
                     flight.lane.pool.release(flight.connection)
                     flight.exchange.run(self._pipeline)
-                return []
+                return
             for flight, decision in zip(limited, decisions, strict=True):
                 flight.decision = decision
-        admitted: list[Flight] = []
-        counting = self._counting
+        counting, in_flight = self._counting, self.gateway.meters.in_flight
         for flight in begun:
             lane, verdict = flight.lane, flight.decision
             if verdict is None or (
@@ -305,8 +292,7 @@ class Turns:
                     continue
                 lane.route.budget.note_request()
             admitted.append(flight)
-        self.gateway.meters.in_flight.inc(len(admitted))
-        return admitted
+        in_flight.inc(len(admitted))
 
     def _refuse(self, flight: Flight, error: GatewayError) -> None:
         flight.has_task = True
@@ -327,8 +313,9 @@ class Turns:
         try:
             recorded = self.gateway.journal.append(opens, settles)
         except JournalFull as error:
-            meters.in_flight.dec(len(begun))
             for flight in begun:
+                meters.in_flight.dec()
+                flight.call.attempts, flight.call.target = 1, flight.lane.target
                 self._refuse(flight, error)
             return []
         meters.ledger_opens.inc(len(opens))
@@ -351,8 +338,3 @@ class Turns:
             flight.reply = lane.pool.start(
                 flight.connection, flight.head, flight.body, now, deadline, None, note, flight
             )
-
-
-async def _fail(exchange: Exchange) -> None:
-    """Serve a request that was lost here: whoever runs this answers 500."""
-    raise RuntimeError("a turn of the short way failed")
