@@ -306,9 +306,11 @@ class Stand:
         """Requests that a task was needed for so far."""
         return self.server.tasks
 
-    async def connect(self) -> Connection:
-        """Open a connection."""
-        connection = Connection(*await asyncio.open_connection("127.0.0.1", self.port))
+    async def connect(self, address: str = "127.0.0.1") -> Connection:
+        """Open a connection from a loopback *address*."""
+        connection = Connection(
+            *await asyncio.open_connection("127.0.0.1", self.port, local_addr=(address, 0))
+        )
         self._connections.append(connection)
         return connection
 

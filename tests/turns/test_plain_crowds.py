@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from collections.abc import Callable
 
@@ -23,6 +24,7 @@ from tests.turns.two_ways import check_settled, lines_of, play, rows_of, unlike_
 from tests.upstream.misbehaving import Peer
 
 from tidegate.edge.exchange import FreeExchange, Front
+from tidegate.ledger import journal as journal_module
 from tidegate.pipeline.turn import MAX_TOGETHER
 
 MakeStand = Callable[..., Stand]
@@ -332,3 +334,58 @@ async def test_requests_that_have_just_come_when_a_worker_stops_are_told_so(
     await stand.close()
     check_settled(stand)
     assert len(lines_of(stand)) == 40
+
+
+async def test_a_crowd_leaves_the_same_on_both_ways(
+    make_stand: MakeStand, up: Provider, claude: Provider
+) -> None:
+    """Counted together or one by one, the sums are the same."""
+
+    async def scene(stand: Stand, connection: Connection) -> list[Answer]:
+        crowd = await crowd_of(stand, up, 30)
+        crowd += [await stand.connect() for _ in range(5)]
+        for number, each in enumerate(crowd):
+            each.send(
+                [chat(), chat("same-up"), chat("free"), chat("unknown"), chat("wise")][number % 5]
+            )
+        return [await each.answer() for each in crowd]
+
+    short = await play(make_stand(config(up, claude)), scene, up, claude)
+    long = await play(make_stand(config(up, claude), short=False), scene, up, claude)
+    assert short.answers == long.answers
+    assert (short.rows, short.lines) == (long.rows, long.lines)
+    assert short.counted == pytest.approx(long.counted)
+    assert len(short.rows) == 28
+
+
+async def test_a_full_ledger_refuses_all_of_a_turn_and_keeps_nothing_of_it(
+    make_stand: MakeStand, up: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Connections, places and the gauge are as they were; what is in the air is answered."""
+    limits = "  places: {per: key, concurrency: 40}"
+    stand = make_stand(config(up, limits=limits, default="places"))
+    crowd = await crowd_of(stand, up, 30)
+    up.behave = gate = Gate()
+    crowd[0].send(chat())
+    await until(lambda: gate.waiting == 1)
+
+    def full(descriptor: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journal_module, "_write", full)
+        for connection in crowd[1:]:
+            connection.send(chat())
+        assert {(await connection.answer()).status for connection in crowd[1:]} == {503}
+        assert await stand.in_flight() == 1
+        gate.open()
+        assert (await crowd[0].answer()).status == 200
+    assert up.connections == 30
+    await asyncio.sleep(0.3)  # the journal looks for room no oftener
+    for connection in crowd:
+        connection.send(chat())
+    assert {(await connection.answer()).status for connection in crowd} == {200}
+    assert up.connections == 30
+    await stand.close()
+    check_settled(stand)
+    assert [row["outcome"] for row in rows_of(stand)] == ["ok"] * 31

@@ -19,6 +19,7 @@ from tests.turns.stand import (
     answering,
     chat,
     config,
+    in_turn,
     request,
 )
 from tests.turns.two_ways import Seen, play
@@ -59,10 +60,11 @@ def message(model: str, *more: str, **fields: object) -> bytes:
 
 
 class Case(msgspec.Struct):
-    """A plain request, what its provider says, and the rest of the world."""
+    """A plain request, what its provider says, then says, and the rest of the world."""
 
     data: bytes
     up: Behave = answering(CHAT_ANSWER)
+    then: Behave | None = None
     claude: Behave = answering(MESSAGE_ANSWER)
     settings: dict[str, str] = {}
 
@@ -214,6 +216,12 @@ CASES = {
     "a key that ends one day": Case(
         chat(), settings={"key": ", expires_at: '2099-01-01T00:00:00Z'"}
     ),
+    "an estimate that one answer has taught": Case(
+        chat(), up=answering(CHAT_ANSWER), then=answering(chat_answer())
+    ),
+    "ids that are nobody's are refused": Case(
+        chat(), settings={"more": "files: {unknown_ids: refuse}"}
+    ),
     "no access log": Case(chat(), settings={"more": "logging: {access: false}"}),
 }
 
@@ -225,7 +233,7 @@ async def seen(
     stand = make_stand(config(up, claude, **case.settings), short=short)
 
     async def scene(stand: Stand, connection: Connection) -> list[Answer]:
-        up.behave, claude.behave = case.up, case.claude
+        up.behave, claude.behave = in_turn(case.up, case.then or case.up), case.claude
         return [await connection.ask(case.data) for _ in range(2)]
 
     return await play(stand, scene, up, claude)
@@ -235,6 +243,7 @@ async def seen(
 NEEDS_TASK = {
     "an answer that cannot be translated",
     "message with another provider's state in it",
+    "ids that are nobody's are refused",
 }
 
 

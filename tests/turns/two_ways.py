@@ -22,7 +22,8 @@ _OF_TIME = re.compile(
 )
 _TIMES_OF_LINE = ("ts", "request_id", "duration_ms", "upstream_ms")
 _TIMES_OF_ROW = ("opened_at_ms", "settled_at_ms", "duration_ms", "instance", "writer")
-_RESET = re.compile(r";t=\d|reset|retry-after")
+_IS_OF_TIME = re.compile(r";t=\d|reset|retry-after")
+_TIME = re.compile(r"\d[\w.:-]*")
 
 
 class Seen(msgspec.Struct):
@@ -105,13 +106,13 @@ def _is_of_scene(line: dict[str, Any]) -> bool:
 def unlike_times(answer: Answer) -> tuple[int, dict[str, str], bytes]:
     """Return status, headers and body, without what differs each time."""
     headers = {
-        name: re.sub(r"\d+", "N", value) if _RESET.search(name + value) else value
+        name: _TIME.sub("…", value) if _IS_OF_TIME.search(name + value) else value
         for name, value in answer.headers.items()
         if name not in ("x-request-id", "date")
     }
     assert "x-request-id" in answer.headers
     assert "date" in answer.headers
-    return answer.status, headers, answer.body
+    return answer.status, headers, re.sub(rb"try again in [\d.]+ s", b"try again", answer.body)
 
 
 def _without(fields: dict[str, Any], times: tuple[str, ...]) -> dict[str, Any]:
