@@ -389,3 +389,40 @@ async def test_a_full_ledger_refuses_all_of_a_turn_and_keeps_nothing_of_it(
     await stand.close()
     check_settled(stand)
     assert [row["outcome"] for row in rows_of(stand)] == ["ok"] * 31
+
+
+async def test_a_client_that_is_cut_as_its_answer_comes_takes_nobody_elses_away(
+    make_stand: MakeStand, up: Provider
+) -> None:
+    """Its request ends as one whose client has left, the others of the turn with their answers."""
+    stand = make_stand(config(up))
+    crowd = await crowd_of(stand, up, 5)
+    peers: list[Peer] = []
+
+    async def wait(peer: Peer, head: bytes, body: bytes) -> bool:
+        peers.append(peer)
+        await peer.wait_closed()
+        return False
+
+    up.behave = wait
+    for connection in crowd:
+        connection.send(chat())
+    await until(lambda: len(peers) == 5)
+    cut = crowd[2].writer.get_extra_info("sockname")
+    (victim,) = (
+        each for each in stand.server.connections
+        if each.transport.get_extra_info("peername") == cut
+    )  # fmt: skip
+    answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+    for peer in peers:
+        peer.sock.send(answer % (len(CHAT_ANSWER), CHAT_ANSWER))
+    await asyncio.sleep(0)  # the loop has read the answers, and not yet looked at them
+    victim.abort()
+    for number, connection in enumerate(crowd):
+        if number != 2:
+            assert (await connection.answer()).status == 200
+    await until(lambda: not stand.server.running)
+    assert await stand.in_flight() == 0
+    await stand.close()
+    check_settled(stand)
+    assert len(lines_of(stand)) == len(rows_of(stand)) == 5

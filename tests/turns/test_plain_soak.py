@@ -137,3 +137,37 @@ async def test_figures_add_up_and_nothing_stays_held(
     check_settled(stand)
     lines = Counter(line["status"] for line in stand.lines())
     assert lines == counted + Counter({200: PLACES, 429: 1})
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_a_worker_that_stops_at_any_moment_settles_all_that_it_began(
+    make_stand: MakeStand, up: Provider, seed: int
+) -> None:
+    """Every good request has its line, every attempt its one end, and no client waits for ever."""
+    chance = random.Random(seed)
+
+    async def behave(peer: Peer, head: bytes, body: bytes) -> bool:
+        if chance.random() < 0.3:
+            await asyncio.sleep(chance.random() * 0.01)
+        return await chance.choice(MOSTLY + FAULTS)(peer, head, body)
+
+    stand = make_stand(config(up))
+    up.behave = behave
+    lives = [Life(stand, random.Random(chance.random())) for _ in range(CLIENTS)]
+    running = [asyncio.ensure_future(life.run()) for life in lives]
+    for _ in range(chance.randrange(40, 400)):
+        await asyncio.sleep(0)
+    if seed % 2:
+        await stand.server.stop()
+    else:
+        await stand.server.drain(0.02)
+    assert not stand.server.running
+    assert not stand.server.connections
+    for life in running:
+        life.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+    good = stand.server.requests_total
+    assert good
+    await stand.close()
+    check_settled(stand)
+    assert len(stand.lines()) == good
