@@ -94,7 +94,7 @@ class Openings:
         name = attempt_id.encode()
         if len(name) != self._id_bytes:
             self._learn(name)
-        payload = b"%b%b%b%b" % (self._start, name, _FIRST_AT(1, 0xCF, at_ms), self._tail)
+        payload = b"".join((self._start, name, _FIRST_AT(1, 0xCF, at_ms), self._tail))
         length = len(payload)
         return pack_frame(length, crc32(payload, length)) + payload
 

@@ -406,12 +406,8 @@ def answer_lines(
         note: Lines of our own; may be empty.
         content_type: Media type of the body; the provider's own by default.
     """
-    return b"%b%b%bcontent-type: %b\r\n" % (
-        target.note,
-        note,
-        lines_to_client(headers),
-        content_type or headers.get(b"content-type", b"application/json"),
-    )
+    kind = content_type or headers.get(b"content-type", b"application/json")
+    return b"".join((target.note, note, lines_to_client(headers), b"content-type: ", kind, b"\r\n"))
 
 
 _STREAM_TYPES = (b"text/event-stream", b"application/vnd.amazon.eventstream")

@@ -141,11 +141,8 @@ class Landing:
                     limits = lane.limit_headers(decision.states)
             if now_s >= lane.look_s:
                 lane.look_closer(flight.call, headers, duration_s, now_s)
-            lines = b"x-request-id: %b\r\n%b%b" % (
-                name.encode(),
-                limits,
-                answer_lines(headers, lane.target, note),
-            )
+            rest = answer_lines(headers, lane.target, note)
+            lines = b"".join((b"x-request-id: ", name.encode(), b"\r\n", limits, rest))
             ended.append((exchange, status, lines, whole))
         access_log.note_plain(access_log.stamp(), calls)
 

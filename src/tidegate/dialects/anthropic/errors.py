@@ -150,5 +150,15 @@ def _remaining(state: LimitStateView) -> int:
     return state[1]
 
 
+_dates: dict[int, bytes] = {}
+_MAX_DATES = 100
+
+
 def _date(unix_s: int) -> bytes:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(unix_s)).encode()
+    date = _dates.get(unix_s)
+    if date is None:
+        if len(_dates) >= _MAX_DATES:
+            _dates.clear()
+        date = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(unix_s)).encode()
+        _dates[unix_s] = date
+    return date
