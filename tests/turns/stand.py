@@ -126,7 +126,7 @@ def sending(*pieces: bytes, then: str = "stay") -> Behave:
     async def behave(peer: Peer, head: bytes, body: bytes) -> bool:
         for number, piece in enumerate(pieces):
             if number:
-                await asyncio.sleep(0.005)  # a piece that was read is one that came alone
+                await asyncio.sleep(0.001)  # the loop reads what is here before it wakes anybody
             await peer.send(piece)
         if then == "reset":
             peer.reset()
