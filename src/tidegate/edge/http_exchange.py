@@ -41,6 +41,7 @@ class HttpExchange(RequestHead, eq=False, kw_only=True):
     Attributes:
         connection: Where the answer goes.
         task: Runs the handler, and others after it; None once this one has returned.
+        has_begun: Whether it has taken its first step.
         memo: What equal heads share; set by the connection.
     """
 
@@ -51,6 +52,7 @@ class HttpExchange(RequestHead, eq=False, kw_only=True):
     body: bytes | None = None
     disconnected: bool = False
     task: asyncio.Task[None] | None = None
+    has_begun: bool = False
     _phase: int = _UNANSWERED
     _bodyless: bool = False
     _watcher: ClientWatcher | None = None

@@ -37,6 +37,7 @@ class Runner:
         self._exchange: HttpExchange | None = None
         self._waiter: asyncio.Future[None] | None = None
         self.task = server.loop.create_task(self._run())
+        self.task.add_done_callback(self._ended)
 
     def start(self, exchange: HttpExchange, handler: Handler) -> None:
         """Run *handler* for *exchange*, from the loop's next turn on."""
@@ -59,6 +60,9 @@ class Runner:
             exchange, self._exchange = self._exchange, None
             if exchange is None:  # dismissed
                 return
+            exchange.has_begun = True
+            if server.is_stopping:
+                self.task.cancel()  # takes effect where the handler waits first
             try:
                 await self._handler(exchange)
                 if not exchange.is_answered and not exchange.disconnected:
@@ -92,9 +96,15 @@ class Runner:
     def _give_up(self) -> None:
         """Leave the idle ones, or answer what was just about to begin when the server stopped."""
         exchange, idle = self._exchange, self._server.idle_runners
+        self._exchange = None
         if self in idle:
             idle.remove(self)
         if exchange is not None:
             exchange.answer_error(Unavailable("The gateway is stopping.", retry_after_s=1.0))
             exchange.task = None
             self._server.exchange_done(exchange)
+
+    def _ended(self, _: asyncio.Task[None]) -> None:
+        """Answer what a task had not begun when it was cancelled before its first step."""
+        if self._exchange is not None:
+            self._give_up()

@@ -44,6 +44,7 @@ class Server:
         running: Exchanges whose handler has not returned.
         idle_runners: Tasks that wait for the next exchange; the one used last is used next.
         is_draining: No connection outlives its current request any more.
+        is_stopping: No handler waits for anything any more; those that begin do once.
         accepted_total: Connections accepted.
         requests_total: Good heads.
         refused_total: Requests refused by a rule of `edge.rules`, before any handler.
@@ -88,6 +89,7 @@ class Server:
         self.running: set[HttpExchange] = set()
         self.idle_runners: list[Runner] = []
         self.is_draining = False
+        self.is_stopping = False
         self.accepted_total = 0
         self.requests_total = 0
         self.refused_total = 0
@@ -102,7 +104,7 @@ class Server:
         self._is_listening = False
         self._is_full = False
         self._has_yielded = False
-        self._attaching: set[asyncio.Task[None]] = set()
+        self._attaching: dict[asyncio.Task[None], Connection] = {}
         self._empty: asyncio.Event | None = None
         self.configure(caps)
 
@@ -181,8 +183,8 @@ class Server:
         connection = OrdinaryConnection(self, sock, client_ip)
         self.connections.add(connection)
         task = self.loop.create_task(self._attach(connection, sock))
-        self._attaching.add(task)
-        task.add_done_callback(self._attaching.discard)
+        self._attaching[task] = connection
+        task.add_done_callback(self._attaching.pop)
         return True
 
     async def _attach(self, connection: Connection, sock: socket.socket) -> None:
@@ -285,11 +287,17 @@ class Server:
             connection.known = None
         self._stop_listening()
         self._dismiss_runners()
-        if self.front is not None:
-            await self._end_front(self.front)
+        self.is_stopping = True
+        front, self.front = self.front, None
+        for exchange in list(self.running):
+            if front is not None and exchange.task is None:
+                front.let_go(exchange)
+            elif exchange.task is not None and exchange.has_begun:
+                exchange.task.cancel()
+        for task, connection in self._attaching.items():
+            if getattr(connection, "transport", None) is None:  # others are closed below
+                task.cancel()
         tasks = [exchange.task for exchange in self.running if exchange.task is not None]
-        for task in [*tasks, *self._attaching]:
-            task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=STOP_S)
         # One turn of the loop lets the transports send what the handlers have just written.
@@ -300,15 +308,6 @@ class Server:
             self._empty = self._empty or asyncio.Event()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._empty.wait(), STOP_S)
-
-    async def _end_front(self, front: Front) -> None:
-        """Give all that runs without a task to one, which can be cancelled and says why."""
-        self.front = None
-        for exchange in list(self.running):
-            if exchange.task is None:
-                front.let_go(exchange)
-        # A task that is cancelled before its first step would do nothing at all.
-        await asyncio.sleep(0)
 
     def _dismiss_runners(self) -> None:
         """Let idle tasks end; the busy ones end with their exchange, now that we drain."""

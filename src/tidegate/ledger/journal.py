@@ -209,6 +209,10 @@ class Journal:
         if written != len(data):
             if self._fd >= 0:
                 self.write_failures += 1
+                if written > 0:
+                    # Whole records of a batch that has failed must not be found later.
+                    with suppress(OSError):
+                        os.ftruncate(self._fd, self._size)
                 # Kept open: its lock is the sign that this process lives.
                 self._ended_fd, self._fd = self._fd, -1
             return False

@@ -151,12 +151,13 @@ class HistogramSeries:
         """Count all *values*: 0.07 µs each of a dozen, where `observe` takes 0.2."""
         if not values:
             return
-        if min(values) >= 0.0 and max(values) < _LARGEST:
+        total = sum(values)  # not a number if one of them is none
+        if min(values) >= 0.0 and total < _LARGEST:
             cells, first = self._cells, self._first
             places = list(map(bisect_left, repeat(self._bounds), values))
             for place in set(places):
                 cells[first + place] += places.count(place)
-            cells[self._sum] += sum(values)
+            cells[self._sum] += total
         else:
             for value in values:
                 self.observe(value)

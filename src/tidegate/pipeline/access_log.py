@@ -83,6 +83,8 @@ class AccessLog:
         self._quoted: dict[str, str] = {}
         self._rests: dict[tuple[object, ...], str] = {}
         self._timer: asyncio.TimerHandle | None = None
+        # Whether the file ends in half a line.
+        self._is_torn = False
         self._now_ms = -1
         self._now_text = ""
         self._second = -1
@@ -94,6 +96,7 @@ class AccessLog:
         """Write to *descriptor* from now on; None keeps no log."""
         self.flush()
         self._descriptor = descriptor
+        self._is_torn = False
 
     def note(self, call: Call, status: int, duration_s: float) -> None:
         """Add the line of a settled call."""
@@ -202,11 +205,7 @@ class AccessLog:
             return
         lines, self._lines = self._lines, []
         if _is_file(descriptor):
-            # Takes any number of lines at once, and never makes a writer wait for a reader.
-            with suppress(OSError):
-                os.write(descriptor, "".join(lines).encode())
-                return
-            self.dropped += len(lines)
+            self._write_file(descriptor, "".join(lines).encode())
             return
         poll = select.poll()
         poll.register(descriptor, select.POLLOUT)
@@ -218,6 +217,20 @@ class AccessLog:
                 start, size = position, 0
             size += length
         self._write(poll, lines[start:])
+
+    def _write_file(self, descriptor: int, lines: bytes) -> None:
+        """Write to a file, which never makes a writer wait for a reader; it may be full."""
+        begin = b"\n" if self._is_torn else b""
+        written = 0
+        with suppress(OSError):
+            written = os.write(descriptor, begin + lines)
+        written -= len(begin)
+        if written > 0:
+            self._is_torn = not lines.endswith(b"\n", 0, written)
+        elif written == 0:
+            self._is_torn = False
+        if written < len(lines):
+            self.dropped += lines.count(b"\n", max(0, written))
 
     def _write(self, poll: select.poll, lines: list[str]) -> None:
         """Write one batch, or drop it: a pipe that is full would stop the whole loop."""
