@@ -145,7 +145,10 @@ def test_a_file_is_left_for_the_next_one_at_its_size(tmp_path: Path) -> None:
 
 
 def test_a_torn_file_is_never_appended_to(tmp_path: Path, disk: Disk) -> None:
-    """A write that the disk cut short ends its file; the record goes whole into the next."""
+    """A write that the disk cut short ends its file, and leaves nothing in it.
+
+    The record goes whole into the next.
+    """
     journal = Journal(tmp_path, 2, 1)
     open_attempt(journal, "req_1:1")
     disk.room = 50
@@ -164,7 +167,7 @@ def test_a_torn_file_is_never_appended_to(tmp_path: Path, disk: Disk) -> None:
         "req_3:1",
     ]
     torn, whole = files_of(tmp_path)
-    assert scan(torn.read_bytes(), HEADER_BYTES).why == "partial"
+    assert scan(torn.read_bytes(), HEADER_BYTES).why == "end"
     assert scan(whole.read_bytes(), HEADER_BYTES).why == "end"
     assert journal.write_failures == 1
     journal.close()

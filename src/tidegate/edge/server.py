@@ -7,6 +7,7 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
 
 from tidegate.config.snapshot import EdgeSnapshot
 from tidegate.edge.connection import Connection
@@ -184,7 +185,7 @@ class Server:
         self.connections.add(connection)
         task = self.loop.create_task(self._attach(connection, sock))
         self._attaching[task] = connection
-        task.add_done_callback(self._attaching.pop)
+        task.add_done_callback(partial(self._attached, sock))
         return True
 
     async def _attach(self, connection: Connection, sock: socket.socket) -> None:
@@ -194,12 +195,22 @@ class Server:
             await self.loop.connect_accepted_socket(
                 lambda: connection, sock, ssl=self._ssl_context, ssl_handshake_timeout=timeout_s
             )
-        except (OSError, asyncio.CancelledError) as error:  # ssl.SSLError and TimeoutError too
-            self.handshakes_failed_total += 1
+        except OSError:  # ssl.SSLError and TimeoutError too
+            self._forget(connection, sock)
+
+    def _attached(self, sock: socket.socket, task: asyncio.Task[None]) -> None:
+        connection = self._attaching.pop(task)
+        if task.cancelled():  # it may not even have begun
+            self._forget(connection, sock)
+
+    def _forget(self, connection: Connection, sock: socket.socket) -> None:
+        """Give up a connection that the loop has not taken, or not kept."""
+        self.handshakes_failed_total += 1
+        if _is_open(connection):
+            connection.connection_lost(None)  # the loop closes it, and says so to nobody
+        else:
             self.connection_closed(connection)
-            sock.close()
-            if isinstance(error, asyncio.CancelledError):
-                raise
+        sock.close()
 
     # Called by connections and exchanges
 
@@ -295,14 +306,14 @@ class Server:
             elif exchange.task is not None and exchange.has_begun:
                 exchange.task.cancel()
         for task, connection in self._attaching.items():
-            if getattr(connection, "transport", None) is None:  # others are closed below
+            if not _is_open(connection):  # others are closed below
                 task.cancel()
         tasks = [exchange.task for exchange in self.running if exchange.task is not None]
         if tasks:
             await asyncio.wait(tasks, timeout=STOP_S)
         # One turn of the loop lets the transports send what the handlers have just written.
         await asyncio.sleep(0)
-        for connection in list(self.connections):
+        for connection in list(filter(_is_open, self.connections)):
             connection.abort()
         if self.connections or self.running:
             self._empty = self._empty or asyncio.Event()
@@ -317,3 +328,8 @@ class Server:
     def _check_empty(self) -> None:
         if self._empty is not None and not self.connections and not self.running:
             self._empty.set()
+
+
+def _is_open(connection: Connection) -> bool:
+    """Whether it has its transport, and is not in the middle of a handshake."""
+    return hasattr(connection, "transport")
