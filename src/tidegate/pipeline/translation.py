@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from typing_extensions import override
 
     from tidegate.pipeline.gateway import Gateway
+    from tidegate.pipeline.operation import Operation
 else:
     from tidegate.config.snapshot import override
 
@@ -90,9 +91,9 @@ class Translation:
         self.back: Speaker = back
         self._back = back
         self.body, self.losses = back.encode_request(request, target.model, target.quirks)
-        paths = target.stream_paths if call.stream else target.paths
-        self.path = paths[back.name]
-        self.lines = call.plan.forwarded_always + _LINES.get(back.name, b"")
+        name = back.name
+        self.path = (target.stream_paths if call.stream else target.paths)[name]
+        self.lines = call.plan.forwarded_always + _LINES.get(name, b"")
         self.told = True
         self._call = call
         self._front = front
@@ -104,7 +105,7 @@ class Translation:
             created_s=int(time.time()),
             model=request.model,
             include_usage=call.wants_usage,
-            origin=back.name,
+            origin=name,
             legacy_functions=request.legacy_functions,
         )
 
@@ -209,11 +210,12 @@ class _Request(Protocol):
 
 def translate(call: Call, request: _Request, route: ModelRoute, target: Target) -> Translation:
     """Write *request* for *target*. Raises `BadRequest` where that cannot be done."""
-    front, embeds = call.operation.wire, call.operation.embeds
+    operation = call.operation
+    front, embeds = operation.wire, operation.embeds
     back = None if front is None else _wire_of(target)
     translation: Translation
     if front is not None and back is not None:
-        neutral = request.neutral or read_neutral(call, front, request)
+        neutral = request.neutral or _read_neutral(call, operation, front, request)
         translation = Translation(call, front, neutral, target, back)
         fields = front.fields
     elif embeds is not None:
@@ -281,15 +283,15 @@ def _log(call: Call, losses: list[Loss], front: str, back: str) -> None:
     )
 
 
-def read_neutral(call: Call, front: Wire, request: _Request) -> NeutralRequest:
-    """Return the request in neutral form, read once. Raises `BadRequest`."""
-    neutral = request.neutral
-    if neutral is None:
-        if call.operation.versions is not None:
-            _check_version(call, *call.operation.versions)
-        neutral = request.neutral = front.decode_request(request.body)
-        # Where the path says them, the body does not.
-        neutral.model, neutral.stream = request.model, call.stream
+def _read_neutral(
+    call: Call, operation: Operation, front: Wire, request: _Request
+) -> NeutralRequest:
+    """Read the request into neutral form, once. Raises `BadRequest`."""
+    if operation.versions is not None:
+        _check_version(call, *operation.versions)
+    neutral = request.neutral = front.decode_request(request.body)
+    # Where the path says them, the body does not.
+    neutral.model, neutral.stream = request.model, call.stream
     return neutral
 
 
@@ -307,8 +309,8 @@ def read_ahead(call: Call, request: _Request, route: ModelRoute) -> None:
         return
     if operation.embeds is not None:
         operation.embeds.decode_request(request.body)
-    elif operation.wire is not None:
-        read_neutral(call, operation.wire, request)
+    elif operation.wire is not None and request.neutral is None:
+        _read_neutral(call, operation, operation.wire, request)
 
 
 def _wire_of(target: Target) -> Back | None:
