@@ -67,6 +67,7 @@ class Lane:
     __slots__ = (
         "_endpoint",
         "_gateway",
+        "_heads",
         "_meters",
         "_model_ok",
         "_ok",
@@ -123,9 +124,11 @@ class Lane:
         self.limit_headers = endpoint.dialect.limit_headers
         self.foreign = None if operation.foreign is None else operation.foreign[0]
         self.head: bytes | None = None
+        self._heads: dict[bytes, bytes] = {}
+        self._plan = plan
         path = target.paths.get(operation.name)
         if path is not None:
-            self.head = target.head(path) + plan.forwarded + plan.trace_lines + b"content-length: "
+            self.head = self.head_before(path, plan.forwarded)
         self.checks = state.fixed_checks(gateway.limiter, principal)
         self.openings = Openings(
             principal.key_id,
@@ -139,7 +142,6 @@ class Lane:
         self._gateway = gateway
         self.era = era
         self.expires = principal.expires_at_ms is not None
-        self._plan = plan
         example = self.call_of(exchange, "")
         example.target = target
         self.log_rest = gateway.access_log.rest_of(example)
@@ -153,6 +155,17 @@ class Lane:
         self.admitted = 0
         self.ended: list[Tally] = []
         self.latest = (Usage(), 0, 0)
+
+    def head_before(self, path: bytes, lines: bytes) -> bytes:
+        """Return a request's head up to the digits of its length.
+
+        All requests of a lane that go to *path* have the same header *lines*.
+        """
+        head = self._heads.get(path)
+        if head is None:
+            head = self.target.head(path) + lines + self._plan.trace_lines + b"content-length: "
+            self._heads[path] = head
+        return head
 
     @property
     def has_expired(self) -> bool:

@@ -25,7 +25,6 @@ from tidegate.errors import GatewayError
 from tidegate.ids import FIRST_ATTEMPT, request_id
 from tidegate.ledger.journal import JournalFull
 from tidegate.pipeline.attempt import (
-    head_for,
     prepare,
     run_attempts,
 )
@@ -218,7 +217,7 @@ class Turns:
         if lane.head is None:
             call = lane.call_of(exchange, name)
             path, lines, body, translation = prepare(gateway, call, request, lane.route, target)
-            head = head_for(call, target, path, lines + plan.trace_lines, body)
+            head = lane.head_before(path, lines) + b"%d\r\n\r\n" % len(body)
         else:
             if lane.foreign is not None and lane.foreign in body:
                 return None

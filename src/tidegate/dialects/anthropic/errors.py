@@ -18,7 +18,7 @@ import msgspec
 from tidegate.clock import wall_ms
 from tidegate.dialects.encode import encode_json
 from tidegate.dialects.neutral import WireError
-from tidegate.dialects.openai.errors import LimitStateView, ietf_lines
+from tidegate.dialects.openai.errors import LimitStateView, RuleView, ietf_lines, ietf_template
 from tidegate.dialects.unreadable import UNREADABLE
 from tidegate.errors import GatewayError
 
@@ -132,6 +132,12 @@ def limit_headers(states: Sequence[LimitStateView], now_ms: Callable[[], int] = 
     """
     if not states:
         return b""
+    if len(states) == 1 and not states[0][0].is_concurrency:
+        rule, remaining, reset_ns = states[0]
+        reset_s = -(-(now_ms() - (-reset_ns // 1_000_000)) // 1000)
+        template = _templates.get(rule.policy_item) or _template_of(rule)
+        wait_s = -(-reset_ns // 1_000_000_000)
+        return template % (remaining, _date(reset_s), remaining, wait_s)
     lines = ietf_lines(states)
     timed = [state for state in states if not state[0].is_concurrency]
     if not timed:
@@ -144,6 +150,21 @@ def limit_headers(states: Sequence[LimitStateView], now_ms: Callable[[], int] = 
         b"anthropic-ratelimit-requests-reset: %b\r\n%b"
         % (rule.amount, remaining, _date(reset_s), lines)
     )
+
+
+_templates: dict[bytes, bytes] = {}
+_MAX_TEMPLATES = 1_000
+
+
+def _template_of(rule: RuleView) -> bytes:
+    """Write the lines of one limit, all but what changes."""
+    lines = b"anthropic-ratelimit-requests-limit: %d\r\n" % rule.amount
+    lines += b"anthropic-ratelimit-requests-remaining: %d\r\n"
+    lines += b"anthropic-ratelimit-requests-reset: %b\r\n" + ietf_template(rule)
+    if len(_templates) >= _MAX_TEMPLATES:
+        _templates.clear()
+    _templates[rule.policy_item] = lines
+    return lines
 
 
 def _remaining(state: LimitStateView) -> int:

@@ -15,8 +15,8 @@ import msgspec
 from tidegate.dialects.unreadable import UNREADABLE
 from tidegate.dialects.usage import Usage
 
-#: A larger count is nonsense, which is treated as none.
-MAX_TOKENS = 1 << 31
+#: A count with more bits is nonsense, which is treated as none.
+_TOKEN_BITS = 31
 
 
 class _OutputDetails(msgspec.Struct):
@@ -71,17 +71,8 @@ def neutral_usage(wire: WireUsage) -> Usage | None:
     if wire.output_tokens_details is not None:
         thought = wire.output_tokens_details.thinking_tokens or 0
     input_tokens = told + cached + written
-    if (
-        told < 0
-        or output_tokens < 0
-        or cached < 0
-        or written < 0
-        or thought < 0
-        or input_tokens > MAX_TOKENS
-        or output_tokens > MAX_TOKENS
-        or thought > MAX_TOKENS
-    ):
-        return None
+    if (told | cached | written | input_tokens | output_tokens | thought) >> _TOKEN_BITS:
+        return None  # too many, or less than none
     return Usage(input_tokens, output_tokens, cached, written, thought)
 
 

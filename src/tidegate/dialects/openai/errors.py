@@ -19,7 +19,9 @@ from tidegate.errors import GatewayError
 _encode = msgspec.json.Encoder().encode
 
 
-class _RuleView(Protocol):
+class RuleView(Protocol):
+    """A limit, as far as headers tell of it."""
+
     amount: int
     is_concurrency: bool
     policy_item: bytes
@@ -28,7 +30,7 @@ class _RuleView(Protocol):
 
 #: The limit, what is left of it now, and the ns until all is there again (`limits` is a layer
 #: above, so only the shape is known here).
-LimitStateView = tuple[_RuleView, int, int]
+LimitStateView = tuple[RuleView, int, int]
 
 
 def error_body(error: GatewayError) -> bytes:
@@ -93,18 +95,21 @@ _templates: dict[bytes, bytes] = {}
 _MAX_TEMPLATES = 1_000
 
 
-def _template_of(rule: _RuleView) -> bytes:
+def _template_of(rule: RuleView) -> bytes:
     """Write the lines of one limit, all but what changes: four values to fill in, not seven."""
-    lines = (
-        b"x-ratelimit-limit-requests: %d\r\nx-ratelimit-remaining-requests: %%d\r\n" % rule.amount
-    )
-    lines += b"x-ratelimit-reset-requests: %b\r\n"
-    policy, name = rule.policy_item.replace(b"%", b"%%"), rule.name_item.replace(b"%", b"%%")
-    lines += b"ratelimit-policy: " + policy + b"\r\nratelimit: " + name + b";r=%d;t=%d\r\n"
+    lines = b"x-ratelimit-limit-requests: %d\r\n" % rule.amount
+    lines += b"x-ratelimit-remaining-requests: %d\r\nx-ratelimit-reset-requests: %b\r\n"
+    lines += ietf_template(rule)
     if len(_templates) >= _MAX_TEMPLATES:
         _templates.clear()
     _templates[rule.policy_item] = lines
     return lines
+
+
+def ietf_template(rule: RuleView) -> bytes:
+    """Return what `ietf_lines` writes of one limit, its rest and the seconds to be filled in."""
+    policy, name = rule.policy_item.replace(b"%", b"%%"), rule.name_item.replace(b"%", b"%%")
+    return b"ratelimit-policy: " + policy + b"\r\nratelimit: " + name + b";r=%d;t=%d\r\n"
 
 
 def ietf_lines(states: Sequence[LimitStateView]) -> bytes:
