@@ -7,7 +7,7 @@ them. The objects that the long way works with are made only when one has to tak
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import msgspec
 
@@ -19,18 +19,28 @@ if TYPE_CHECKING:
     from tidegate.dialects.openai.request import ModelRequest
     from tidegate.edge.exchange import FreeExchange
     from tidegate.limits.limiter import Check, Decision
+    from tidegate.pipeline.gateway import Gateway
     from tidegate.pipeline.lane import Lane
     from tidegate.pipeline.translation import Translation
-    from tidegate.pipeline.turn import Turns
     from tidegate.routing.target import Target
     from tidegate.upstream.connection import Connection
     from tidegate.upstream.reply import Reply
+
+
+class Home(Protocol):
+    """Where flights begin and end; implemented by `turn.Turns`."""
+
+    gateway: Gateway
+
+    def hand_over(self, flight: Flight) -> None:
+        """Let a task go on with *flight*, which was sent."""
 
 
 class Flight(msgspec.Struct, eq=False):
     """One plain request. Implements `attempt.Sent` and `edge.exchange.ClientWatcher`.
 
     Attributes:
+        home: Who began it.
         exchange: The client's.
         lane: What it has in common with others.
         request: What it says.
@@ -50,7 +60,7 @@ class Flight(msgspec.Struct, eq=False):
         has_task: Whether it has left the short way: a task has it, or it was refused.
     """
 
-    turns: Turns
+    home: Home
     exchange: FreeExchange
     lane: Lane
     request: ModelRequest
@@ -92,7 +102,7 @@ class Flight(msgspec.Struct, eq=False):
         if record is None:
             call = self.call
             call.attempts, call.target = 1, self.lane.target
-            record = AttemptRecord(self.turns.gateway, call, self.lane.target, len(self.body))
+            record = AttemptRecord(self.home.gateway, call, self.lane.target, len(self.body))
             record.resume(self.opened_ms, self.sent_at, self.recorded)
             self._record = record
         return record
@@ -109,7 +119,7 @@ class Flight(msgspec.Struct, eq=False):
     def client_gone(self) -> None:
         """Let a task give the answer up and settle what it cost."""
         if not self.has_task:
-            self.turns.hand_over(self)
+            self.home.hand_over(self)
 
     def client_slow(self) -> None:
         """Nothing is being written yet that the client could be too slow for."""
