@@ -91,6 +91,12 @@ CASES: dict[str, tuple[bytes, Behave, dict[str, Any], int]] = {
         429,
     ),
     "handed over": (chat(), CHUNKED, {}, 200),
+    "refused by the provider": (
+        chat(),
+        answering(b'{"error": {"message": "No."}}', status=b"400 Bad Request"),
+        {},
+        400,
+    ),
 }
 
 

@@ -137,7 +137,11 @@ async def run_attempts(
             relay.close()
     if failure is not None:
         failure.count_loss("cut")
-        raise failure.error
+        error, failure = failure.error, None
+        try:
+            raise error
+        finally:
+            del error  # its traceback holds this frame: only the collector finds such circles
 
 
 #: Tries one target; None when the client has been answered.
