@@ -24,6 +24,7 @@ _TIMES_OF_LINE = ("ts", "request_id", "duration_ms", "upstream_ms")
 _TIMES_OF_ROW = ("opened_at_ms", "settled_at_ms", "duration_ms", "instance", "writer")
 _IS_OF_TIME = re.compile(r";t=\d|reset|retry-after")
 _TIME = re.compile(r"\d[\w.:-]*")
+_TIME_OF_BODY = re.compile(rb'(try again in |"created": ?)[\d.]+')
 
 
 class Seen(msgspec.Struct):
@@ -112,7 +113,7 @@ def unlike_times(answer: Answer) -> tuple[int, dict[str, str], bytes]:
     }
     assert "x-request-id" in answer.headers
     assert "date" in answer.headers
-    return answer.status, headers, re.sub(rb"try again in [\d.]+ s", b"try again", answer.body)
+    return answer.status, headers, _TIME_OF_BODY.sub(rb"\1", answer.body)
 
 
 def _without(fields: dict[str, Any], times: tuple[str, ...]) -> dict[str, Any]:
